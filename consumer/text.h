@@ -1,0 +1,27 @@
+/* A view of bytes that somebody else owns: no terminator, may hold any byte. The header that hands one out
+ * says how long it lives. */
+#ifndef UB_TEXT_H
+#define UB_TEXT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+struct text {
+    const char *bytes;
+    uint32_t length;
+};
+
+#define TEXT(literal) ((struct text){"" literal, sizeof(literal) - 1})
+
+static inline struct text text_of(const char *terminated)
+{
+    return (struct text){terminated, (uint32_t)strlen(terminated)};
+}
+
+static inline bool text_equal(struct text a, struct text b)
+{
+    return a.length == b.length && (a.length == 0 || memcmp(a.bytes, b.bytes, a.length) == 0);
+}
+
+#endif

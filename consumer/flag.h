@@ -1,0 +1,75 @@
+/* Flags: decisions as messages of the enforcement topic, and the book that keeps what one lane's partition holds
+ * equal to what was decided. */
+#ifndef UB_FLAG_H
+#define UB_FLAG_H
+
+#include "ceiling.h"
+#include "flag_sink.h"
+
+/* The message's key, ["customer","ceiling",{scope}], into the arena. bytes NULL: out of memory. */
+struct text flag_key(struct arena *arena, struct text customer_id, struct text ceiling, struct text scope);
+
+/* The message's value without `sequence`, which flag_with_sequence() puts in; topics: names by index. */
+struct text flag_value(struct arena *arena, const struct decision *decision, const char *const *topics);
+struct text flag_with_sequence(struct arena *arena, struct text value, struct flag_sequence sequence);
+
+/* decision_trace: {"flag":{…the message without sequence…},"rule":{…},"counter":{"before":…,"after":…},
+ * "policy_metadata":{…},"timings":{…}}. */
+struct text flag_trace(struct arena *arena, const struct decision *decision, struct text value);
+
+/* What a message on the topic says, as far as its lane's owner needs it. Views into the parsed copy in the arena. */
+struct flag_message {
+    struct text decision_id;
+    bool active;
+    bool has_event;
+    struct text topic; /* of the event */
+    int32_t partition;
+    int64_t offset;
+    int64_t expires_at_us;
+};
+bool flag_parse(struct arena *arena, struct text value, struct flag_message *message);
+
+/* The book of one lane: for each key what was decided (desired) and what the topic holds (published or seen).
+ * Reconciles the two; a decision that the topic holds already is not repeated. */
+struct flag_book;
+struct flag_book *flag_book_new(int32_t lane);
+void flag_book_free(struct flag_book *book);
+
+/* The epoch of our messages from now on; their count starts at 1. Above flag_book_highest_epoch(). */
+void flag_book_epoch(struct flag_book *book, int64_t epoch);
+int64_t flag_book_highest_epoch(const struct flag_book *book); /* 0: none seen */
+
+/* A message seen on the partition. A lower sequence than one known for its key, arriving later, makes the key due. */
+bool flag_book_seen(struct flag_book *book, struct text key, struct text value, bool has_sequence, struct flag_sequence sequence);
+
+/* Sets what is desired and makes the key due if the topic does not hold that decision. value: without sequence. */
+bool flag_book_decide(struct flag_book *book, struct text key, struct text value, const char *decision_id, bool active, int64_t now_us);
+/* Sets what is desired without making it due: a state restored, or a decision taken back. decision_id empty: none. */
+bool flag_book_restore(struct flag_book *book, struct text key, struct text value, const char *decision_id, bool active);
+/* Makes due every key of which topic and desire differ: on takeover once the lane has passed all that it had
+ * reached, and after a rewind likewise. A key active on the topic that nothing desires gets a `cleared`. */
+bool flag_book_reconcile(struct flag_book *book, int64_t now_us);
+/* Makes due a tombstone for every key that has been cleared for keep_us. */
+bool flag_book_bury(struct flag_book *book, int64_t now_us, int64_t keep_us);
+
+/* The highest offset of an event named by a flag seen on the topic, for one usage topic and partition; -1: none. Only flags of
+ * events at or beyond the committed offset matter: they were published and never committed. */
+int64_t flag_book_reached(const struct flag_book *book, struct text topic, int32_t partition);
+
+/* The next message due, with its sequence put in: publish it, then flag_book_published() with its cookie. */
+struct flag_due {
+    struct text key;
+    struct text value; /* bytes NULL: a tombstone */
+    struct flag_sequence sequence;
+    uint64_t cookie; /* of this book; rises */
+};
+bool flag_book_due(struct flag_book *book, struct flag_due *due);
+void flag_book_published(struct flag_book *book, uint64_t cookie);
+void flag_book_acknowledged(struct flag_book *book, uint64_t cookie);
+void flag_book_failed(struct flag_book *book, uint64_t cookie); /* due again */
+uint64_t flag_book_last_cookie(const struct flag_book *book);
+/* All messages up to and with this cookie are acknowledged, and nothing is due. */
+bool flag_book_settled(const struct flag_book *book, uint64_t cookie);
+size_t flag_book_bytes(const struct flag_book *book);
+
+#endif

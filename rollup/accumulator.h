@@ -1,0 +1,57 @@
+/* Rollups of one batch: how much each (customer, hour, meter, model, dimensions) and each agent run used, so that
+ * one row is upserted for many events. Keys and rows live in the batch's arena. */
+#ifndef UB_ACCUMULATOR_H
+#define UB_ACCUMULATOR_H
+
+#include "../consumer/arena.h"
+#include "../consumer/event.h"
+
+struct hourly_row {
+    struct text customer_id;
+    struct text meter;
+    struct text model;
+    struct text dimensions; /* a JSON object, "{}" when no dimension is configured or present */
+    int64_t hour_us;        /* start of the UTC hour */
+    int64_t events;
+    decimal_t quantity;   /* net */
+    decimal_t adjustment; /* the part that came from corrections and retractions */
+    int64_t first_event_us;
+    int64_t last_event_us;
+};
+
+struct run_row {
+    struct text customer_id;
+    struct text run_id;
+    struct text agent_id;
+    struct text user_id;
+    struct text meter;
+    struct text model;
+    struct text parent_run_id; /* the first one seen */
+    int64_t events;
+    decimal_t quantity;
+    int64_t first_event_us;
+    int64_t last_event_us;
+};
+
+struct accumulator_rules {
+    enum event_lifted dimensions[LIFTED_COUNT]; /* rollup.dimensions */
+    size_t dimension_count;
+    bool runs; /* rollup.runs */
+};
+
+struct accumulator;
+
+/* The arena must outlive what is accumulated; reset both together. NULL: out of memory. */
+struct accumulator *accumulator_new(const struct accumulator_rules *rules, struct arena *arena);
+void accumulator_free(struct accumulator *accumulator);
+void accumulator_reset(struct accumulator *accumulator);
+
+/* Adds one accepted event. False: out of memory or a sum beyond 128 bits; the batch must then be given up. */
+bool accumulator_add(struct accumulator *accumulator, const struct event *event);
+
+/* Sorts the rows in the order of their tables' primary keys (bytewise), so that two writers never deadlock, and
+ * hands them out. Rows stay the accumulator's until the next add or reset. */
+const struct hourly_row *accumulator_hourly(struct accumulator *accumulator, size_t *count);
+const struct run_row *accumulator_runs(struct accumulator *accumulator, size_t *count);
+
+#endif

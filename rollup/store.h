@@ -1,0 +1,109 @@
+/* What the engine asks of PostgreSQL, and in which order. Production: a writer thread over libpq (writer.h,
+ * postgres_store.h); simulation: a fake. Jobs are done one at a time, in the order submitted; job and all that it
+ * points to belong to the store from submit() until poll() hands the job back. */
+#ifndef UB_STORE_H
+#define UB_STORE_H
+
+#include "batch.h"
+
+enum store_job_kind {
+    STORE_COMMIT,   /* write the batch in one transaction */
+    STORE_STREAM,   /* the batch is open: send what its commonest day has; STORE_COMMIT follows */
+    STORE_TAKEOVER, /* become the owner of lanes, restore their state */
+    STORE_RECOVER,  /* after a failure: reconnect, and read the offset rows again, FOR UPDATE */
+    STORE_CATALOGUE, /* what changed: sealed days, ceilings, settings */
+    STORE_SEED      /* sums for a new catalogue's counters, read from usage_hourly */
+};
+
+enum store_status {
+    STORE_DONE,
+    STORE_FENCED,  /* rolled back: some lane has another owner now (fenced_lanes) */
+    STORE_REFUSED, /* rolled back: PostgreSQL refuses a usage_event row, by type or by a named CHECK */
+    STORE_LOST,    /* connection lost, or COMMIT's outcome unknown, or a passing error: STORE_RECOVER comes next */
+    STORE_FATAL    /* an error on any other table: the lanes stop until a person has looked (detail) */
+};
+
+/* One lane's share of STORE_TAKEOVER. */
+struct store_lane_offset {
+    uint32_t topic;
+    bool fresh;          /* there was no row: next_offset is -1 until the log's start is known */
+    int64_t next_offset;
+    int64_t last_offset; /* -1: none */
+    uint64_t last_fingerprint;
+    int64_t seen_through_us;
+};
+struct store_pending { /* an accepted event of a sealed day whose ceilings were not counted yet */
+    uint32_t topic;
+    int32_t partition;
+    int64_t offset;
+    struct event event; /* views into the lane's arena */
+};
+struct store_lane {
+    int32_t lane;
+    int64_t epoch_above; /* in: the new epoch is above this and above the row's */
+    int64_t epoch;       /* out */
+    struct store_lane_offset *offsets; /* by topic index; all topics */
+    struct dedupe *dedupe;       /* out, filled by the store, given to the engine */
+    struct ceiling_book *book;   /* out, likewise */
+    int64_t ceilings_generation; /* adopted; 0: none */
+    uint16_t *sealed_days;       /* adopted, ascending */
+    size_t sealed_day_count;
+    struct store_pending *pending;
+    size_t pending_count;
+    struct arena *arena; /* holds all of the above but dedupe and book; given to the engine */
+};
+
+struct store_fact { /* one lane and topic, as STORE_RECOVER read it */
+    uint32_t topic;
+    int32_t partition;
+    bool found;
+    int64_t epoch;
+    int64_t next_offset;
+};
+
+struct store_settings {
+    struct identity_secret secret;
+    enum partitioner partitioner;
+    int32_t partition_count; /* stored with the first takeover; 0: not yet */
+};
+
+struct store_job {
+    enum store_job_kind kind;
+    enum store_status status;
+    char detail[512]; /* a sentence for a person unless STORE_DONE */
+    int64_t elapsed_us;
+
+    struct batch *batch; /* COMMIT, STREAM */
+    bool *sealed_accepted; /* COMMIT, by index into batch->sealed: returned rows; the batch's memory */
+    int32_t *fenced_lanes; /* the job's memory */
+    size_t fenced_count;
+
+    struct store_lane *lanes; /* TAKEOVER */
+    size_t lane_count;
+
+    struct store_fact *facts; /* RECOVER: in: topic and partition; out: the rest */
+    size_t fact_count;
+    bool store_went_back; /* RECOVER: system identifier or timeline is another than before */
+
+    /* CATALOGUE out, and TAKEOVER out: */
+    struct store_settings settings;
+    struct ceiling_catalogue *catalogue; /* newest, if its generation is not known_generation; else NULL. Given */
+    int64_t known_generation;            /* in */
+    uint16_t *sealed_days;               /* all of them, ascending; malloc'd, given to the engine */
+    size_t sealed_day_count;
+
+    /* SEED */
+    const struct ceiling_catalogue *seed_for; /* in */
+    struct ceiling_counter *sums;             /* out, for all customers: the engine keeps its lanes'; in arena */
+    size_t sum_count;
+    struct arena *arena; /* out, given */
+    struct store_job *next; /* the writer's queue */
+};
+
+struct store {
+    void (*submit)(void *self, struct store_job *job);
+    struct store_job *(*poll)(void *self); /* a finished job, or NULL */
+    void *self;
+};
+
+#endif

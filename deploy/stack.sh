@@ -1,0 +1,324 @@
+#!/usr/bin/env bash
+# A private Kafka and a private PostgreSQL on loopback, for the demo and the tests. They touch nothing of the
+# system's, and all they hold is in one directory.
+#
+#   deploy/stack.sh start DIR [--partitions-default N]   make what is missing, start both, write DIR/env
+#   deploy/stack.sh stop DIR                             stop both; what they hold stays
+#   deploy/stack.sh remove DIR                           stop both and delete DIR
+#   deploy/stack.sh status DIR                           what runs; exit 0 if both do
+#   deploy/stack.sh kafka-start DIR | kafka-stop DIR [--kill]
+#   deploy/stack.sh pg-start DIR    | pg-stop DIR [smart|fast|immediate]
+#   deploy/stack.sh kafka-tool DIR CLASS [ARGUMENT...]   an admin tool of Kafka, such as TopicCommand --list
+#   deploy/stack.sh psql DIR [ARGUMENT...]
+#
+# DIR/env holds KAFKA (host:port), PGDSN (of the superuser, for this server alone) and the process ids, in shell
+# syntax. Ports are chosen at the first start and kept. Run as root, PostgreSQL runs as postgres or nobody, who
+# must be able to reach DIR.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${USAGEBOX_CACHE:-$HOME/.cache/usagebox}
+kafka_version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/kafka/pom.xml")
+kafka_libs=$cache/kafka-$kafka_version/libs
+kafka_heap=${USAGEBOX_KAFKA_HEAP:-512m}
+start_timeout_s=${USAGEBOX_STACK_TIMEOUT:-90}
+
+die() { printf 'stack: %s\n' "$*" >&2; exit 1; }
+
+usage() {
+    sed -n '2,/^set -e/{/^set -e/d; s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+}
+
+# die_with_log FILE MESSAGE: the end of the log says more than we can
+die_with_log() {
+    printf 'stack: %s; the end of %s:\n' "$2" "$1" >&2
+    tail -n 25 "$1" >&2 || true
+    exit 1
+}
+
+# wait_until SECONDS COMMAND...: polls ten times a second; false when time is up
+wait_until() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$deadline" ] || return 1
+        sleep 0.1
+    done
+}
+
+# --- ports ---------------------------------------------------------------------------------------------------
+
+port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Below the range that the kernel gives to outgoing connections, so that none takes the port during a restart.
+free_port() {
+    local port
+    for _ in $(seq 50); do
+        port=$((12000 + (RANDOM * 32768 + RANDOM) % 20000))
+        if ! port_answers "$port"; then
+            echo "$port"
+            return
+        fi
+    done
+    die "found no free port"
+}
+
+choose_ports() {
+    [ ! -e "$dir/ports" ] || return 0
+    printf 'kafka_port=%d\ncontroller_port=%d\npg_port=%d\n' "$(free_port)" "$(free_port)" "$(free_port)" \
+        >"$dir/ports.new"
+    mv "$dir/ports.new" "$dir/ports"
+}
+
+# --- Kafka: one KRaft broker, from its Maven artifacts -------------------------------------------------------
+
+kafka_java() {
+    java "-Dlog4j.configuration=file:$here/kafka/log4j.properties" "$@"
+}
+
+kafka_properties() {
+    cat <<PROPERTIES
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller_port
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$kafka_port,CONTROLLER://127.0.0.1:$controller_port
+advertised.listeners=PLAINTEXT://127.0.0.1:$kafka_port
+log.dirs=$dir/kafka/data
+num.partitions=$1
+auto.create.topics.enable=false
+# Record times are the producer's: tests choose them. In production usage topics want
+# message.timestamp.type=LogAppendTime, set per topic.
+message.max.bytes=4194304
+# one broker
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+# small, so that it starts fast and rebalances at once
+offsets.topic.num.partitions=4
+transaction.state.log.num.partitions=4
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+# after a kill -9 the broker comes back once its former self's session is over
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+num.network.threads=2
+num.io.threads=4
+background.threads=2
+log.cleaner.dedupe.buffer.size=16777216
+PROPERTIES
+}
+
+kafka_make() {
+    [ ! -e "$dir/kafka/server.properties" ] || return 0
+    [ -d "$kafka_libs" ] || die "no Kafka in $kafka_libs: run deploy/install-deps.sh demo"
+    rm -rf "$dir/kafka"
+    mkdir -p "$dir/kafka/data"
+    local cluster_id
+    cluster_id=$(head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | tr -d '=')
+    kafka_properties "$partitions_default" >"$dir/kafka/server.properties.new"
+    kafka_java -Xmx128m -XX:TieredStopAtLevel=1 -cp "$kafka_libs/*" kafka.tools.StorageTool format \
+        -t "$cluster_id" -c "$dir/kafka/server.properties.new" >"$dir/kafka/log" 2>&1 ||
+        die_with_log "$dir/kafka/log" "Kafka's storage could not be formatted"
+    mv "$dir/kafka/server.properties.new" "$dir/kafka/server.properties"
+}
+
+# The process id, if that process is still the broker of this directory.
+kafka_pid() {
+    local pid
+    pid=$(cat "$dir/kafka/pid" 2>/dev/null) || return 1
+    tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qxF "$dir/kafka/server.properties" && echo "$pid"
+}
+
+kafka_is_gone() { ! kafka_pid >/dev/null; }
+kafka_started_or_died() { grep -q 'Kafka Server started' "$dir/kafka/log" || kafka_is_gone; }
+
+kafka_launch() {
+    kafka_is_gone || return 0
+    kafka_make
+    [ ! -e "$dir/kafka/log" ] || mv "$dir/kafka/log" "$dir/kafka/log.before"
+    cd "$dir/kafka"
+    # in a session of its own: Ctrl-C in a demo must reach the demo alone
+    setsid java "-Dlog4j.configuration=file:$here/kafka/log4j.properties" "-Xmx$kafka_heap" -XX:+UseSerialGC \
+        -XX:+ExitOnOutOfMemoryError -cp "$kafka_libs/*" kafka.Kafka "$dir/kafka/server.properties" \
+        </dev/null >"$dir/kafka/log" 2>&1 9>&- &
+    echo $! >"$dir/kafka/pid"
+    disown
+    cd - >/dev/null
+    wait_until 5 kafka_pid >/dev/null || die_with_log "$dir/kafka/log" "Kafka did not start"
+}
+
+kafka_await() {
+    wait_until "$start_timeout_s" kafka_started_or_died ||
+        die_with_log "$dir/kafka/log" "Kafka was not ready after $start_timeout_s s"
+    ! kafka_is_gone || die_with_log "$dir/kafka/log" "Kafka ended while it started"
+    port_answers "$kafka_port" || die_with_log "$dir/kafka/log" "Kafka does not answer on port $kafka_port"
+}
+
+kafka_start() {
+    kafka_launch
+    kafka_await
+}
+
+kafka_stop() {
+    local pid signal=TERM
+    [ "${1:-}" != --kill ] || signal=KILL
+    if pid=$(kafka_pid); then
+        kill -s "$signal" "$pid" 2>/dev/null || true
+        if ! wait_until 30 kafka_is_gone; then
+            kill -KILL "$pid" 2>/dev/null || true
+            wait_until 10 kafka_is_gone || die "Kafka (process $pid) does not end"
+        fi
+    fi
+    rm -f "$dir/kafka/pid"
+}
+
+kafka_tool() {
+    local class=$1
+    shift
+    case $class in *.*) ;; *) class=org.apache.kafka.tools.$class ;; esac
+    kafka_java -Xmx256m -XX:TieredStopAtLevel=1 -cp "$kafka_libs/*" "$class" \
+        --bootstrap-server "127.0.0.1:$kafka_port" "$@"
+}
+
+# --- PostgreSQL ----------------------------------------------------------------------------------------------
+
+find_pg_bin() {
+    local initdb
+    initdb=$(find /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -n 1)
+    [ -n "$initdb" ] || initdb=$(command -v initdb) ||
+        die "no PostgreSQL server: run deploy/install-deps.sh demo"
+    dirname "$initdb"
+}
+
+# PostgreSQL refuses to run as root.
+pg_user() { if id -u postgres >/dev/null 2>&1; then echo postgres; else echo nobody; fi; }
+
+as_pg() {
+    if [ "$(id -u)" = 0 ]; then
+        (cd / && exec setsid --wait runuser -u "$(pg_user)" -- "$@")
+    else
+        setsid --wait "$@"
+    fi
+}
+
+pg_make() {
+    [ ! -e "$dir/pg/made" ] || return 0
+    rm -rf "$dir/pg"
+    mkdir -p "$dir/pg"
+    head -c 12 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$dir/pg/password"
+    if [ "$(id -u)" = 0 ]; then
+        chown -R "$(pg_user)" "$dir/pg"
+        as_pg test -w "$dir/pg" || die "user $(pg_user) cannot reach $dir, and PostgreSQL does not run as root: \
+take a directory that all may enter, such as one under /tmp"
+    fi
+    chmod 700 "$dir/pg"
+    # trust nobody: other users of this machine share its loopback
+    as_pg "$pg_bin/initdb" --no-sync -D "$dir/pg/data" -U postgres -A scram-sha-256 --pwfile="$dir/pg/password" \
+        -E UTF8 --locale=C.UTF-8 </dev/null >"$dir/initdb.log" 2>&1 ||
+        die_with_log "$dir/initdb.log" "initdb failed"
+    printf '%s\n' "listen_addresses = '127.0.0.1'" "port = $pg_port" "unix_socket_directories = ''" |
+        as_pg tee -a "$dir/pg/data/postgresql.conf" >/dev/null
+    mv "$dir/initdb.log" "$dir/pg/made"
+}
+
+pg_runs() { [ -e "$dir/pg/made" ] && as_pg "$pg_bin/pg_ctl" -D "$dir/pg/data" status >/dev/null 2>&1; }
+
+pg_start() {
+    pg_make
+    ! pg_runs || return 0
+    as_pg "$pg_bin/pg_ctl" -D "$dir/pg/data" -l "$dir/pg/log" -w -t "$start_timeout_s" start \
+        </dev/null >/dev/null 2>&1 9>&- || die_with_log "$dir/pg/log" "PostgreSQL did not start on port $pg_port"
+}
+
+pg_stop() {
+    local mode=${1:-fast}
+    pg_runs || return 0
+    as_pg "$pg_bin/pg_ctl" -D "$dir/pg/data" -m "$mode" -w -t 60 stop </dev/null >/dev/null 2>&1 || ! pg_runs ||
+        die_with_log "$dir/pg/log" "PostgreSQL did not stop ($mode)"
+}
+
+pg_pid() { head -n 1 "$dir/pg/data/postmaster.pid" 2>/dev/null || true; }
+pg_dsn() { echo "postgresql://postgres:$(cat "$dir/pg/password")@127.0.0.1:$pg_port/postgres"; }
+
+# --- both ----------------------------------------------------------------------------------------------------
+
+write_env() {
+    (
+        umask 077 # it holds a password
+        printf 'KAFKA=127.0.0.1:%d\nPGDSN=%s\nKAFKA_PID=%s\nPG_PID=%s\nPG_BIN=%s\n' "$kafka_port" "$(pg_dsn)" \
+            "$(kafka_pid || true)" "$(pg_pid)" "$pg_bin" >"$dir/env.new"
+    )
+    mv "$dir/env.new" "$dir/env"
+}
+
+start() {
+    kafka_launch
+    pg_start
+    kafka_await
+}
+
+stop() {
+    kafka_stop
+    pg_stop
+}
+
+status() {
+    local all=0
+    if kafka_pid >/dev/null; then echo "Kafka runs on 127.0.0.1:$kafka_port"; else echo "Kafka is stopped" && all=1; fi
+    if pg_runs; then echo "PostgreSQL runs on 127.0.0.1:$pg_port"; else echo "PostgreSQL is stopped" && all=1; fi
+    return "$all"
+}
+
+# remove_all: only what start made is deleted
+remove_all() {
+    stop
+    rm -rf "$dir/kafka" "$dir/pg"
+    rm -f "$dir/ports" "$dir/env" "$dir/env.new" "$dir/initdb.log" "$dir/lock"
+    rmdir "$dir" 2>/dev/null || true
+}
+
+# open_dir VERB DIR: sets dir and the ports; one verb at a time works on a directory
+open_dir() {
+    case $1 in
+    start) mkdir -p "$2" ;;
+    stop | remove) [ -e "$2/ports" ] || exit 0 ;;
+    *) [ -e "$2/ports" ] || die "$2 holds no stack: stack.sh start $2 makes one" ;;
+    esac
+    dir=$(cd "$2" && pwd -P)
+    exec 9>"$dir/lock"
+    flock 9
+    choose_ports
+    # shellcheck source=/dev/null
+    . "$dir/ports"
+}
+
+main() {
+    local verb=${1:-help}
+    case $verb in help | --help | -h) usage && return ;; esac
+    [ $# -ge 2 ] || { usage >&2 && exit 2; }
+    pg_bin=$(find_pg_bin)
+    partitions_default=1
+    open_dir "$verb" "$2"
+    shift 2
+    case $verb in
+    start)
+        [ "${1:-}" != --partitions-default ] || partitions_default=${2:?a number}
+        start && write_env
+        ;;
+    stop) stop && write_env ;;
+    kafka-start) kafka_start && write_env ;;
+    kafka-stop) kafka_stop "$@" && write_env ;;
+    pg-start) pg_start && write_env ;;
+    pg-stop) pg_stop "$@" && write_env ;;
+    remove) remove_all ;;
+    status) status ;;
+    kafka-tool) exec 9>&- && kafka_tool "$@" ;;
+    psql) exec 9>&- && exec psql "$(pg_dsn)" "$@" ;;
+    *) usage >&2 && exit 2 ;;
+    esac
+}
+
+main "$@"

@@ -36,6 +36,7 @@ struct batch_sealed {
     struct text row;     /* its COPY row */
     struct text payload;
     bool counted;        /* some ceiling counts it: it must come back to the engine even after a crash */
+    bool accepted;       /* the store's answer */
 };
 
 struct batch_dead_letter {

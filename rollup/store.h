@@ -74,7 +74,6 @@ struct store_job {
     int64_t elapsed_us;
 
     struct batch *batch; /* COMMIT, STREAM */
-    bool *sealed_accepted; /* COMMIT, by index into batch->sealed: returned rows; the batch's memory */
     int32_t *fenced_lanes; /* the job's memory */
     size_t fenced_count;
 

@@ -44,7 +44,11 @@ bool flag_book_seen(struct flag_book *book, struct text key, struct text value, 
 
 /* Sets what is desired and makes the key due if the topic does not hold that decision. value: without sequence. */
 bool flag_book_decide(struct flag_book *book, struct text key, struct text value, const char *decision_id, bool active, int64_t now_us);
-/* Sets what is desired without making it due: a state restored, or a decision taken back. decision_id empty: none. */
+/* A rewind: what is desired goes back to what is committed, and nothing becomes due by that. */
+void flag_book_undo(struct flag_book *book);
+/* The decision was committed with its batch. */
+void flag_book_commit(struct flag_book *book, struct text key, const char *decision_id);
+/* Takeover: a committed state. Sets what is desired and committed without making it due. decision_id empty: none. */
 bool flag_book_restore(struct flag_book *book, struct text key, struct text value, const char *decision_id, bool active);
 /* Makes due every key of which topic and desire differ: on takeover once the lane has passed all that it had
  * reached, and after a rewind likewise. A key active on the topic that nothing desires gets a `cleared`. */

@@ -23,7 +23,7 @@ struct batch_day {
     uint16_t day; /* days since 1970 */
     struct buffer rows;
     size_t row_count;
-    size_t streamed_bytes; /* of rows: already with the store; written by the store only */
+    uint64_t rows_taken;   /* of row_count: moved out to STORE_STREAM */
 };
 
 /* An event of a sealed day: its leaf's unique index says whether it is accepted. */

@@ -8,7 +8,7 @@
 
 enum store_job_kind {
     STORE_COMMIT,   /* write the batch in one transaction */
-    STORE_STREAM,   /* the batch is open: send what its commonest day has; STORE_COMMIT follows */
+    STORE_STREAM,   /* the batch still grows: COPY these rows of one day already (always the same day of a batch) */
     STORE_TAKEOVER, /* become the owner of lanes, restore their state */
     STORE_RECOVER,  /* after a failure: reconnect, and read the offset rows again, FOR UPDATE */
     STORE_CATALOGUE, /* what changed: sealed days, ceilings, settings */
@@ -23,7 +23,8 @@ enum store_status {
     STORE_FATAL    /* an error on any other table: the lanes stop until a person has looked (detail) */
 };
 
-/* One lane's share of STORE_TAKEOVER. */
+/* One lane's share of STORE_TAKEOVER. Its partition count is settings.partition_count: in: what the topics have, stored
+ * if nothing is yet; out: what is stored, which differs when partitions were added. */
 struct store_lane_offset {
     uint32_t topic;
     bool fresh;          /* there was no row: next_offset is -1 until the log's start is known */
@@ -64,7 +65,7 @@ struct store_fact { /* one lane and topic, as STORE_RECOVER read it */
 struct store_settings {
     struct identity_secret secret;
     enum partitioner partitioner;
-    int32_t partition_count; /* stored with the first takeover; 0: not yet */
+    int32_t partition_count; /* 0: not stored yet */
 };
 
 struct store_job {
@@ -73,7 +74,9 @@ struct store_job {
     char detail[512]; /* a sentence for a person unless STORE_DONE */
     int64_t elapsed_us;
 
-    struct batch *batch; /* COMMIT, STREAM */
+    struct batch *batch; /* COMMIT; its day `stream_day` had its first rows streamed, if that is not 0 */
+    struct buffer rows;  /* STREAM: moved here from the batch; given back empty, for reuse */
+    uint16_t stream_day; /* STREAM, COMMIT: the day whose COPY is open; 0: none */
     int32_t *fenced_lanes; /* the job's memory */
     size_t fenced_count;
 

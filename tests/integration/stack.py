@@ -1,0 +1,100 @@
+"""A private Kafka and PostgreSQL for the tests, through deploy/stack.sh, and waiting for things to come true."""
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def wait_until(condition, timeout_s, what):
+    """Returns the first true value of condition(); what: completes "waited in vain for"."""
+    deadline = time.monotonic() + timeout_s
+    last = None
+    while True:
+        try:
+            last = condition()
+        except (OSError, RuntimeError) as error:  # not there yet
+            last = error
+        if last and not isinstance(last, Exception):
+            return last
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout_s} s in vain for {what}; last seen: {last!r}")
+        time.sleep(0.03)
+
+
+def tail_of(path, lines=60):
+    try:
+        text = pathlib.Path(path).read_text(errors="replace")
+    except OSError as error:
+        return str(error)
+    return "\n".join(text.splitlines()[-lines:])
+
+
+class Stack:
+    """Names of verbs are those of deploy/stack.sh. Ports stay the same over restarts."""
+
+    def __init__(self, directory, is_ours):
+        self.directory = pathlib.Path(directory)
+        self.is_ours = is_ours
+        self._verb("start")
+        self.kafka = self._env()["KAFKA"]
+        self.dsn = self._env()["PGDSN"]  # of the superuser
+
+    @classmethod
+    def for_session(cls):
+        """The one that USAGEBOX_TEST_STACK names, or a new one that close() removes."""
+        shared = os.environ.get("USAGEBOX_TEST_STACK")
+        if shared:
+            return cls(shared, is_ours=False)
+        directory = tempfile.mkdtemp(prefix="usagebox-stack-")
+        os.chmod(directory, 0o755)  # run as root, PostgreSQL is another user
+        return cls(directory, is_ours=True)
+
+    def ensure_running(self):
+        """After a test that left something stopped."""
+        if self._run("status").returncode != 0:
+            self._verb("start")
+
+    def close(self):
+        if self.is_ours:
+            self._verb("remove")
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def kafka_start(self):
+        self._verb("kafka-start")
+
+    def kafka_stop(self, kill=False):
+        self._verb("kafka-stop", *(["--kill"] if kill else []))
+
+    def pg_start(self):
+        self._verb("pg-start")
+
+    def pg_stop(self, mode="fast"):
+        self._verb("pg-stop", mode)
+
+    def kafka_tool(self, name, *arguments, stdin=None):
+        """An admin tool of Kafka by its class's name; returns what it printed."""
+        return self._verb("kafka-tool", name, *arguments, stdin=stdin)
+
+    def kafka_pid(self):
+        return int(self._env()["KAFKA_PID"])
+
+    def logs(self):
+        return {"Kafka": self.directory / "kafka/log", "PostgreSQL": self.directory / "pg/log"}
+
+    def _env(self):
+        lines = (self.directory / "env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def _run(self, verb, *arguments, stdin=None):
+        command = [str(ROOT / "deploy/stack.sh"), verb, str(self.directory), *map(str, arguments)]
+        return subprocess.run(command, input=stdin if stdin is not None else "", text=True, capture_output=True,
+                              check=False)
+
+    def _verb(self, verb, *arguments, stdin=None):
+        done = self._run(verb, *arguments, stdin=stdin)
+        assert done.returncode == 0, f"stack.sh {verb}: {done.stderr}{done.stdout}"
+        return done.stdout

@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 BUILD ?= build
 PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
 CC ?= gcc
 CXX ?= g++
 
@@ -66,7 +67,42 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/asan/unit/%,$(wildcard tests/unit/tes
 unit: $(UNIT) ## unit tests under ASan and UBSan
 	@set -e; for t in $^; do $$t; done
 
+# Debian's own Python, for which install-deps.sh installs the clients
+PYTEST := PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest
+
+deps: ## install what building, demo and tests need (Debian 12)
+	deploy/install-deps.sh build demo test
+
+integration: usagebox ## tests against a real Kafka and PostgreSQL; ARGS goes to pytest
+	$(PYTEST) tests $(ARGS)
+
+test: ## install what is missing, then unit and integration tests
+	deploy/install-deps.sh build test
+	$(MAKE) unit
+	$(MAKE) integration
+
+C_FILES = $(wildcard consumer/*.[ch] rollup/*.[ch] consumer/*.cc tests/*/*.[ch])
+TIDY = $(addprefix tidy/,$(wildcard consumer/*.c rollup/*.c))
+lint: $(TIDY) ## clang-format, clang-tidy, cppcheck, shellcheck
+	clang-format --dry-run -Werror $(C_FILES)
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,performance,portability \
+	    --suppress=missingIncludeSystem -I. -Iconsumer -Irollup $(filter %.c,$(C_FILES))
+	shellcheck deploy/*.sh schema/*.sh $(wildcard tests/*.sh) .ci/run
+format: ## lay all C out as .clang-format says
+	clang-format -i $(C_FILES)
+$(TIDY): tidy/%:
+	clang-tidy --quiet $* -- $(CPPFLAGS) -std=gnu11 2> >(grep -v 'warnings* generated' >&2)
+
+install: usagebox ## install below PREFIX (/usr/local) and SYSCONFDIR (/etc), all below DESTDIR
+	install -D -m 755 usagebox $(DESTDIR)$(PREFIX)/bin/usagebox
+	install -d $(DESTDIR)$(PREFIX)/share/usagebox/schema $(DESTDIR)$(PREFIX)/share/doc/usagebox $(DESTDIR)$(SYSCONFDIR)/usagebox
+	install -m 644 schema/*.json $(DESTDIR)$(PREFIX)/share/usagebox/schema
+	install -m 644 README.md LICENSE config.yaml $(DESTDIR)$(PREFIX)/share/doc/usagebox
+	@# an operator's own configuration stays
+	test -e $(DESTDIR)$(SYSCONFDIR)/usagebox/config.yaml || \
+	    install -m 640 config.yaml $(DESTDIR)$(SYSCONFDIR)/usagebox/config.yaml
+
 clean: ## remove what was built
 	rm -rf $(BUILD) usagebox
-.PHONY: unit clean
+.PHONY: unit clean deps integration test lint format install $(TIDY)
 .SECONDARY:

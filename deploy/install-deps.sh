@@ -66,6 +66,7 @@ packages_lint() {
 clang-format  layout
 clang-tidy    static analysis
 cppcheck      static analysis
+shellcheck    static analysis of scripts
 LIST
 }
 

@@ -291,6 +291,7 @@ open_dir() {
     exec 9>"$dir/lock"
     flock 9
     choose_ports
+    kafka_port='' controller_port='' pg_port=''
     # shellcheck source=/dev/null
     . "$dir/ports"
 }

@@ -3,7 +3,7 @@
 #ifndef UB_FLAG_H
 #define UB_FLAG_H
 
-#include "ceiling.h"
+#include "decision.h"
 #include "flag_sink.h"
 
 /* The message's key, ["customer","ceiling",{scope}], into the arena. bytes NULL: out of memory. */
@@ -26,8 +26,10 @@ struct flag_message {
     int32_t partition;
     int64_t offset;
     int64_t expires_at_us;
+    int64_t decided_at_us;
 };
-bool flag_parse(struct arena *arena, struct text value, struct flag_message *message);
+enum flag_reading { FLAG_READ, FLAG_FOREIGN, FLAG_NO_MEMORY }; /* FOREIGN: another type, or no flag as we write it */
+enum flag_reading flag_parse(struct arena *arena, struct text value, struct flag_message *message);
 
 /* The book of one lane: for each key what was decided (desired) and what the topic holds (published or seen).
  * Reconciles the two; a decision that the topic holds already is not repeated. */

@@ -4,7 +4,7 @@
 #ifndef UB_BATCH_H
 #define UB_BATCH_H
 
-#include "../consumer/ceiling.h"
+#include "../consumer/decision.h"
 #include "../consumer/dedupe.h"
 #include "../consumer/identity.h"
 #include "../consumer/partitioner.h"

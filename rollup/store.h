@@ -4,6 +4,7 @@
 #ifndef UB_STORE_H
 #define UB_STORE_H
 
+#include "../consumer/ceiling_book.h"
 #include "batch.h"
 
 enum store_job_kind {

@@ -122,3 +122,12 @@ size_t arena_held_bytes(const struct arena *arena)
 {
     return arena->held_bytes;
 }
+
+size_t arena_used_bytes(const struct arena *arena)
+{
+    struct arena_chunk *last = arena->current ? arena->current->next : NULL;
+    size_t used_bytes = 0;
+    for (struct arena_chunk *chunk = arena->first; chunk != last; chunk = chunk->next)
+        used_bytes += chunk->used_bytes;
+    return used_bytes;
+}

@@ -37,4 +37,7 @@ void arena_reset(struct arena *arena);
 /* All memory held from the system, in use or not. */
 size_t arena_held_bytes(const struct arena *arena);
 
+/* What of it was taken since the last reset. */
+size_t arena_used_bytes(const struct arena *arena);
+
 #endif

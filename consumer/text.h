@@ -24,4 +24,14 @@ static inline bool text_equal(struct text a, struct text b)
     return a.length == b.length && (a.length == 0 || memcmp(a.bytes, b.bytes, a.length) == 0);
 }
 
+/* Copies text to *at, which moves behind it; returns the copy. */
+static inline struct text text_pack(char **at, struct text text)
+{
+    struct text packed = {*at, text.length};
+    if (text.length > 0)
+        memcpy(*at, text.bytes, text.length);
+    *at += text.length;
+    return packed;
+}
+
 #endif

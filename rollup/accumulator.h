@@ -1,5 +1,6 @@
-/* Rollups of one batch: how much each (customer, hour, meter, model, dimensions) and each agent run used, so that
- * one row is upserted for many events. Keys and rows live in the batch's arena. */
+/* Rollups of one batch: how much each (customer, hour, meter, model, dimensions) and each agent run used, so
+ * that one row is upserted for many events. Texts live in the batch's arena; rows are found by a keyed hash,
+ * so that no choice of keys makes them slow to find. */
 #ifndef UB_ACCUMULATOR_H
 #define UB_ACCUMULATOR_H
 
@@ -36,21 +37,28 @@ struct run_row {
 struct accumulator_rules {
     enum event_lifted dimensions[LIFTED_COUNT]; /* rollup.dimensions */
     size_t dimension_count;
-    bool runs; /* rollup.runs */
+    bool runs;             /* rollup.runs */
+    uint64_t hash_seed[2]; /* random; decides where rows lie in memory, never what they say */
 };
 
 struct accumulator;
 
-/* The arena must outlive what is accumulated; reset both together. NULL: out of memory. */
+/* The rules are copied. The arena must outlive what is accumulated; reset both together. A reset keeps
+ * memory, unless little of it was used for long. NULL: out of memory. */
 struct accumulator *accumulator_new(const struct accumulator_rules *rules, struct arena *arena);
 void accumulator_free(struct accumulator *accumulator);
 void accumulator_reset(struct accumulator *accumulator);
 
+/* All memory it holds, without the arena's. */
+size_t accumulator_bytes(const struct accumulator *accumulator);
+
 /* Adds one accepted event. False: out of memory or a sum beyond 128 bits; the batch must then be given up. */
 bool accumulator_add(struct accumulator *accumulator, const struct event *event);
 
-/* Sorts the rows in the order of their tables' primary keys (bytewise), so that two writers never deadlock, and
- * hands them out. Rows stay the accumulator's until the next add or reset. */
+/* Sorts the rows in the order of their tables' primary keys (bytewise), so that two writers never deadlock,
+ * and hands them out: by customer_id, hour, meter, model, dimensions, and by customer_id, run_id, agent_id,
+ * user_id, meter, model. Rows stay the accumulator's and as they are until the next add or reset. NULL if
+ * there are none. */
 const struct hourly_row *accumulator_hourly(struct accumulator *accumulator, size_t *count);
 const struct run_row *accumulator_runs(struct accumulator *accumulator, size_t *count);
 

@@ -19,7 +19,7 @@ LIBS := -lrdkafka -lpq -lyaml -lmicrohttpd $(CORE_LIBS) -lstdc++ -lpthread
 CORE := consumer/event consumer/event_decode consumer/dedupe consumer/partitioner consumer/identity \
         consumer/ceiling% consumer/flag% consumer/lookup consumer/arena consumer/pipeline consumer/lane consumer/intake \
         consumer/settle consumer/takeover consumer/enforce \
-        rollup/decimal rollup/accumulator rollup/batch rollup/copy
+        rollup/decimal rollup/accumulator rollup/batch rollup/batch_memory rollup/copy rollup/json_text
 SOURCES := $(basename $(wildcard consumer/*.c consumer/*.cc rollup/*.c))
 CORE_OBJ := $(addsuffix .o,$(filter $(CORE),$(SOURCES)))
 SHELL_OBJ := $(addsuffix .o,$(filter-out $(CORE) consumer/main,$(SOURCES)))

@@ -11,12 +11,17 @@
 #include "accumulator.h"
 #include "copy.h"
 
-/* Growing array of bytes, kept over resets. */
+/* Growing array of bytes, kept over resets unless little of it was used for long. Zero-initialise. May be moved out of
+ * a batch, leaving a zeroed one behind. */
 struct buffer {
     uint8_t *bytes;
     size_t size_bytes;
     size_t capacity_bytes;
+    unsigned quiet_resets; /* in a row */
 };
+bool buffer_reserve(struct buffer *buffer, size_t more_bytes); /* behind size_bytes; false: out of memory */
+void buffer_reset(struct buffer *buffer);
+void buffer_free(struct buffer *buffer); /* leaves it zeroed */
 
 /* Rows of one open event day in binary COPY format, without header and trailer. */
 struct batch_day {
@@ -123,6 +128,9 @@ struct batch {
     enum partitioner learned; /* UNKNOWN: nothing learned with this batch */
     struct ceiling_origin *settled; /* pending events of sealed days whose decisions are in this batch */
     size_t settled_count, settled_capacity;
+
+    struct batch_index *index; /* private: from lane and day to its day or segment */
+    unsigned quiet_resets;     /* private */
 };
 
 struct batch *batch_new(const struct accumulator_rules *rules); /* NULL: out of memory */

@@ -1,0 +1,301 @@
+#include "batch.h"
+
+#include <assert.h>
+#include <sodium.h>
+
+#include "batch_memory.h"
+#include "json_text.h"
+
+#define DAY_US (INT64_C(86400) * 1000000)
+
+/* Event times are bounded by events.max_age and events.max_future, far within what a uint16_t counts. */
+static uint16_t day_of(int64_t time_us)
+{
+    assert(time_us >= 0 && time_us / DAY_US <= UINT16_MAX);
+    return (uint16_t)(time_us / DAY_US);
+}
+
+static struct batch_partition *part_of(struct batch *batch, size_t partition)
+{
+    assert(partition < batch->partition_count);
+    return &batch->partitions[partition];
+}
+
+static bool keep_event(struct batch *batch, struct event *event)
+{
+    struct text *texts[7 + LIFTED_COUNT] = {&event->event_id, &event->customer_id, &event->meter,
+                                            &event->corrects, &event->reason,      &event->model,
+                                            &event->plan_tier};
+    for (size_t i = 0; i < LIFTED_COUNT; i++)
+        texts[7 + i] = &event->lifted[i];
+    return batch_keep_texts(batch, texts, 7 + LIFTED_COUNT);
+}
+
+bool batch_add_partition(struct batch *batch, const struct batch_partition *partition)
+{
+    if (!LIST_ROOM(batch->partitions, batch->partition_count, batch->partition_capacity))
+        return false;
+    batch->partitions[batch->partition_count++] = *partition;
+    return true;
+}
+
+bool batch_accept(struct batch *batch, const struct identity_secret *secret, size_t partition,
+                  const struct event *event, const struct copy_origin *origin)
+{
+    struct batch_partition *part = part_of(batch, partition);
+    struct batch_day *day = batch_day_of(batch, day_of(event->time_us));
+    if (!day || !buffer_reserve(&day->rows, copy_row_bound(event, origin)))
+        return false;
+    if (!accumulator_add(batch->accumulator, event))
+        return false;
+    day->rows.size_bytes += copy_row(event, origin, day->rows.bytes + day->rows.size_bytes);
+    day->row_count++;
+    identity_digest_add(&part->digest, secret, origin->offset, origin->payload);
+    part->accepted++;
+    batch->row_count++;
+    batch->event_count++;
+    return true;
+}
+
+bool batch_defer(struct batch *batch, size_t partition, const struct event *event,
+                 const struct copy_origin *origin, bool counted)
+{
+    assert(partition < batch->partition_count);
+    if (!LIST_ROOM(batch->sealed, batch->sealed_count, batch->sealed_capacity))
+        return false;
+    struct batch_sealed sealed = {.lane = (uint32_t)origin->partition,
+                                  .partition_row = (uint32_t)partition,
+                                  .day = day_of(event->time_us),
+                                  .offset = origin->offset,
+                                  .event = *event,
+                                  .counted = counted};
+    uint8_t *row = arena_alloc(batch->arena, copy_row_bound(event, origin));
+    if (!row || !keep_event(batch, &sealed.event))
+        return false;
+    sealed.row = (struct text){(const char *)row, (uint32_t)copy_row(event, origin, row)};
+    /* The row ends with the payload: one copy is enough. */
+    sealed.payload =
+        (struct text){sealed.row.bytes + sealed.row.length - origin->payload.length, origin->payload.length};
+    batch->sealed[batch->sealed_count++] = sealed;
+    batch->event_count++;
+    return true;
+}
+
+bool batch_segment_add(struct batch *batch, int32_t lane, uint16_t day, struct dedupe_key key,
+                       uint32_t content)
+{
+    struct batch_segment *segment = batch_segment_of(batch, lane, day);
+    if (!segment || !buffer_reserve(&segment->keys, DEDUPE_SEGMENT_BYTES))
+        return false;
+    dedupe_segment_put(segment->keys.bytes + segment->keys.size_bytes, key, content);
+    segment->keys.size_bytes += DEDUPE_SEGMENT_BYTES;
+    return true;
+}
+
+/* A text that may be missing, which is not the same as empty. */
+static bool keep_optional(struct batch *batch, struct text *text)
+{
+    if (!text->bytes)
+        return true;
+    *text = arena_text(batch->arena, *text);
+    return text->bytes != NULL;
+}
+
+/* PostgreSQL takes only UTF-8, and a sentence may quote a bad record. */
+static struct text clean(struct arena *arena, struct text text)
+{
+    static const char replacement[] = {'\xef', '\xbf', '\xbd'}; /* U+FFFD */
+    char *bytes = arena_alloc(arena, (size_t)text.length * sizeof replacement);
+    if (!bytes)
+        return (struct text){NULL, 0};
+    char *end = bytes;
+    for (size_t i = 0; i < text.length;) {
+        size_t length = utf8_sequence_bytes(text.bytes + i, text.length - i);
+        memcpy(end, length > 0 ? text.bytes + i : replacement, length > 0 ? length : sizeof replacement);
+        end += length > 0 ? length : sizeof replacement;
+        i += length > 0 ? length : 1;
+    }
+    return (struct text){bytes, (uint32_t)(end - bytes)};
+}
+
+/* One header as JSON: ["name","base64"] or ["name",null]. */
+static size_t header_bound(const struct record_header *header)
+{
+    return json_text_bytes(header->name) +
+           sodium_base64_ENCODED_LEN(header->value.length, sodium_base64_VARIANT_ORIGINAL) +
+           sizeof "[\"\",null],";
+}
+
+static char *put_header(char *out, const struct record_header *header)
+{
+    out = json_text_put(mempcpy(out, "[\"", 2), header->name);
+    if (!header->value.bytes)
+        return mempcpy(out, "\",null]", 7);
+    out = mempcpy(out, "\",\"", 3);
+    size_t bound = sodium_base64_ENCODED_LEN(header->value.length, sodium_base64_VARIANT_ORIGINAL);
+    sodium_bin2base64(out, bound, (const unsigned char *)header->value.bytes, header->value.length,
+                      sodium_base64_VARIANT_ORIGINAL);
+    return mempcpy(out + strlen(out), "\"]", 2);
+}
+
+static struct text render_headers(struct arena *arena, const struct record *record)
+{
+    size_t bound = 2;
+    for (size_t i = 0; i < record->header_count; i++)
+        bound += header_bound(&record->headers[i]);
+    assert(bound <= UINT32_MAX);
+    char *bytes = arena_alloc(arena, bound);
+    if (!bytes)
+        return (struct text){NULL, 0};
+    char *end = bytes;
+    *end++ = '[';
+    for (size_t i = 0; i < record->header_count; i++) {
+        if (i > 0)
+            *end++ = ',';
+        end = put_header(end, &record->headers[i]);
+    }
+    *end++ = ']';
+    return (struct text){bytes, (uint32_t)(end - bytes)};
+}
+
+bool batch_dead(struct batch *batch, const struct identity_secret *secret, size_t partition,
+                const struct record *record, enum refusal reason, const char *detail)
+{
+    struct batch_partition *part = part_of(batch, partition);
+    assert(reason > REFUSAL_NONE && reason < REFUSAL_COUNT);
+    if (!LIST_ROOM(batch->dead_letters, batch->dead_letter_count, batch->dead_letter_capacity))
+        return false;
+    struct batch_dead_letter dead = {.topic = record->topic,
+                                     .partition = record->partition,
+                                     .offset = record->offset,
+                                     .record_time_ms = record->time_ms,
+                                     .reason = reason,
+                                     .detail = clean(batch->arena, text_of(detail)),
+                                     .key = record->key,
+                                     .payload = record->value,
+                                     .headers = render_headers(batch->arena, record)};
+    if (!dead.detail.bytes || !dead.headers.bytes)
+        return false;
+    if (!keep_optional(batch, &dead.key) || !keep_optional(batch, &dead.payload))
+        return false;
+    batch->dead_letters[batch->dead_letter_count++] = dead;
+    identity_digest_add(&part->digest, secret, record->offset, record->value);
+    part->dead++;
+    batch->event_count++;
+    return true;
+}
+
+bool batch_duplicate(struct batch *batch, size_t partition)
+{
+    part_of(batch, partition)->duplicate++;
+    batch->event_count++;
+    return true;
+}
+
+bool batch_conflict_add(struct batch *batch, size_t partition, const struct event *event,
+                        const struct copy_origin *origin)
+{
+    struct batch_partition *part = part_of(batch, partition);
+    if (!LIST_ROOM(batch->conflicts, batch->conflict_count, batch->conflict_capacity))
+        return false;
+    struct batch_conflict conflict = {.topic = part->topic,
+                                      .partition = part->partition,
+                                      .offset = origin->offset,
+                                      .event = *event,
+                                      .payload = arena_text(batch->arena, origin->payload)};
+    if (!conflict.payload.bytes || !keep_event(batch, &conflict.event))
+        return false;
+    batch->conflicts[batch->conflict_count++] = conflict;
+    return batch_duplicate(batch, partition);
+}
+
+bool batch_change(struct batch *batch, const struct ceiling_change *change)
+{
+    if (!LIST_ROOM(batch->changes, batch->change_count, batch->change_capacity))
+        return false;
+    struct ceiling_change kept = *change;
+    struct ceiling_counter *counter = &kept.counter;
+    struct ceiling_state *state = &kept.state;
+    bool ok =
+        kept.is_state
+            ? batch_keep_texts(
+                  batch, (struct text *[]){&state->customer_id, &state->ceiling, &state->scope, &state->flag},
+                  4)
+            : batch_keep_texts(batch,
+                               (struct text *[]){&counter->customer_id, &counter->meter, &counter->scope}, 3);
+    if (ok)
+        batch->changes[batch->change_count++] = kept;
+    return ok;
+}
+
+bool batch_decide(struct batch *batch, const struct decision *decision, struct decision **copy)
+{
+    if (!LIST_ROOM(batch->decisions, batch->decision_count, batch->decision_capacity))
+        return false;
+    struct decision *kept = &batch->decisions[batch->decision_count];
+    *kept = *decision;
+    struct text *texts[] = {&kept->customer_id, &kept->ceiling,   &kept->scope, &kept->meter,
+                            &kept->event_id,    &kept->plan_tier, &kept->trace};
+    if (!batch_keep_texts(batch, texts, sizeof texts / sizeof *texts))
+        return false;
+    batch->decision_count++;
+    *copy = kept;
+    return true;
+}
+
+bool batch_adopt_seal(struct batch *batch, int32_t lane, uint16_t day)
+{
+    if (!LIST_ROOM(batch->adoptions, batch->adoption_count, batch->adoption_capacity))
+        return false;
+    batch->adoptions[batch->adoption_count++] = (struct batch_adoption){lane, day};
+    return true;
+}
+
+bool batch_adopt_ceilings(struct batch *batch, int32_t lane, int64_t generation)
+{
+    assert(batch->ceilings_adopted_count == 0 || batch->ceilings_generation == generation);
+    if (!LIST_ROOM(batch->ceilings_adopted, batch->ceilings_adopted_count, batch->ceilings_adopted_capacity))
+        return false;
+    batch->ceilings_adopted[batch->ceilings_adopted_count++] = lane;
+    batch->ceilings_generation = generation;
+    return true;
+}
+
+bool batch_settle(struct batch *batch, struct ceiling_origin origin)
+{
+    if (!LIST_ROOM(batch->settled, batch->settled_count, batch->settled_capacity))
+        return false;
+    batch->settled[batch->settled_count++] = origin;
+    return true;
+}
+
+bool batch_sealed_accepted(struct batch *batch, const struct identity_secret *secret, size_t sealed)
+{
+    assert(sealed < batch->sealed_count && !batch->sealed[sealed].accepted);
+    struct batch_sealed *event = &batch->sealed[sealed];
+    struct batch_partition *part = part_of(batch, event->partition_row);
+    if (!accumulator_add(batch->accumulator, &event->event))
+        return false;
+    identity_digest_add(&part->digest, secret, event->offset, event->payload);
+    part->accepted++;
+    event->accepted = true;
+    return true;
+}
+
+bool batch_sealed_repeated(struct batch *batch, size_t sealed, bool conflict)
+{
+    assert(sealed < batch->sealed_count && !batch->sealed[sealed].accepted);
+    const struct batch_sealed *event = &batch->sealed[sealed];
+    struct batch_partition *part = part_of(batch, event->partition_row);
+    if (conflict) {
+        if (!LIST_ROOM(batch->conflicts, batch->conflict_count, batch->conflict_capacity))
+            return false;
+        batch->conflicts[batch->conflict_count++] = (struct batch_conflict){.topic = part->topic,
+                                                                            .partition = part->partition,
+                                                                            .offset = event->offset,
+                                                                            .event = event->event,
+                                                                            .payload = event->payload};
+    }
+    part->duplicate++;
+    return true;
+}

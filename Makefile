@@ -16,7 +16,7 @@ CORE_LIBS := -ljansson -lsimdjson -lsodium -lm
 LIBS := -lrdkafka -lpq -lyaml -lmicrohttpd $(CORE_LIBS) -lstdc++ -lpthread
 
 # The pure core: memory only. tests/purity.sh holds its symbols against the list of what it may touch.
-CORE := consumer/event consumer/event_decode consumer/dedupe consumer/partitioner consumer/identity \
+CORE := consumer/event% consumer/document% consumer/timestamp consumer/sentence consumer/dedupe consumer/partitioner consumer/identity \
         consumer/ceiling% consumer/flag% consumer/lookup consumer/arena consumer/pipeline consumer/lane consumer/intake \
         consumer/settle consumer/takeover consumer/enforce \
         rollup/decimal rollup/accumulator rollup/batch rollup/batch_memory rollup/copy rollup/json_text

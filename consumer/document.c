@@ -1,0 +1,426 @@
+#include "document.h"
+
+#include "document_index.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct document {
+    struct document_index *index;
+    char *buffer;        /* the document again, zeros behind it: reading on is always safe */
+    char *unescaped;     /* strings without their escapes: never more than the document's length */
+    uint64_t *is_object; /* a bit for each open container: object or array */
+    uint32_t limit_bytes;
+    uint32_t depth_limit;
+
+    /* of the document being read */
+    const char *bytes;
+    uint32_t length;
+    const uint32_t *next; /* offset of the next token */
+    uint32_t unescaped_bytes;
+    uint32_t depth;
+    bool opened; /* the last token opened a container */
+    bool has_escapes;
+    bool is_record; /* the root is an object */
+    enum document_error error;
+    const char *problem;
+    int64_t problem_offset;
+    document_member *member;
+    void *context;
+};
+
+struct document *document_new(uint32_t limit_bytes, uint32_t depth_limit)
+{
+    struct document *document = calloc(1, sizeof *document);
+    if (!document)
+        return NULL;
+    document->limit_bytes = limit_bytes;
+    document->depth_limit = depth_limit;
+    document->index = document_index_new(limit_bytes);
+    document->buffer = malloc(limit_bytes + DOCUMENT_INDEX_PADDING_BYTES);
+    document->unescaped = malloc(limit_bytes);
+    document->is_object = calloc(limit_bytes / 64 + 1, sizeof *document->is_object);
+    if (!document->index || !document->buffer || !document->unescaped || !document->is_object) {
+        document_free(document);
+        return NULL;
+    }
+    return document;
+}
+
+void document_free(struct document *document)
+{
+    if (!document)
+        return;
+    if (document->index)
+        document_index_free(document->index);
+    free(document->buffer);
+    free(document->unescaped);
+    free(document->is_object);
+    free(document);
+}
+
+/* Notes a problem, unless one that goes before it is known. */
+static bool complain(struct document *document, enum document_error error, const char *problem,
+                     int64_t offset)
+{
+    if (document->error == DOCUMENT_OK || error < document->error) {
+        document->error = error;
+        document->problem = problem;
+        document->problem_offset = offset;
+    }
+    return false;
+}
+
+static bool syntax(struct document *document, const char *problem, int64_t offset)
+{
+    return complain(document, DOCUMENT_NOT_JSON, problem, offset);
+}
+
+static inline bool is_digit(char byte)
+{
+    return byte >= '0' && byte <= '9';
+}
+
+/* The end of the digits at `at`, of which there must be one. */
+static const char *some_digits(const char *at)
+{
+    if (!is_digit(*at))
+        return NULL;
+    while (is_digit(*at))
+        at++;
+    return at;
+}
+
+/* The end of the number at `at`; NULL if it isn't one by the grammar. */
+static const char *number_end(const char *at)
+{
+    if (*at == '-')
+        at++;
+    at = *at == '0' ? at + 1 : some_digits(at);
+    if (at && *at == '.')
+        at = some_digits(at + 1);
+    if (at && (*at == 'e' || *at == 'E')) {
+        at++;
+        at = some_digits(*at == '+' || *at == '-' ? at + 1 : at);
+    }
+    return at;
+}
+
+static const char *literal_end(const char *at, const char *literal, uint32_t length)
+{
+    return memcmp(at, literal, length) == 0 ? at + length : NULL;
+}
+
+/* A token must be followed by nothing but white space up to the next one. */
+static bool ends_at(struct document *document, const char *end)
+{
+    const char *next = document->buffer + *document->next;
+    while (end < next && (*end == ' ' || *end == '\n' || *end == '\r' || *end == '\t'))
+        end++;
+    return end == next;
+}
+
+static int hex_digit(char byte)
+{
+    if (is_digit(byte))
+        return byte - '0';
+    char small = (char)(byte | 0x20);
+    return small >= 'a' && small <= 'f' ? small - 'a' + 10 : -1;
+}
+
+/* The code of \uXXXX at `at`. -1: it is no such escape. */
+static int32_t unit_at(const char *at, const char *end)
+{
+    if (end - at < 6 || at[0] != '\\' || at[1] != 'u')
+        return -1;
+    int32_t unit = 0;
+    for (int i = 2; i < 6; i++) {
+        int digit = hex_digit(at[i]);
+        if (digit < 0)
+            return -1;
+        unit = unit << 4 | digit;
+    }
+    return unit;
+}
+
+static bool is_high_surrogate(int32_t unit)
+{
+    return unit >= 0xd800 && unit <= 0xdbff;
+}
+
+static bool is_low_surrogate(int32_t unit)
+{
+    return unit >= 0xdc00 && unit <= 0xdfff;
+}
+
+/* Reads one escape. Returns the code point and moves *at behind it; -1: no escape by the grammar; -2: NUL or
+ * a lone surrogate, *at moved. */
+enum { NO_ESCAPE = -1, BAD_CODE = -2 };
+
+static int32_t read_escape(const char **at, const char *end)
+{
+    static const char letters[] = "\"\\/bfnrt";
+    static const char meanings[] = "\"\\/\b\f\n\r\t";
+    if (end - *at < 2)
+        return NO_ESCAPE;
+    const char *letter = memchr(letters, (*at)[1], sizeof letters - 1);
+    if (letter) {
+        *at += 2;
+        return meanings[letter - letters];
+    }
+    int32_t unit = unit_at(*at, end);
+    if (unit < 0)
+        return NO_ESCAPE;
+    *at += 6;
+    if (is_high_surrogate(unit)) {
+        int32_t low = unit_at(*at, end);
+        if (!is_low_surrogate(low))
+            return BAD_CODE;
+        *at += 6;
+        return 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+    }
+    return unit == 0 || is_low_surrogate(unit) ? BAD_CODE : unit;
+}
+
+static bool check_escapes(struct document *document, struct value *value)
+{
+    const char *at = document->buffer + value->offset;
+    const char *end = at + value->length;
+    while ((at = memchr(at, '\\', (size_t)(end - at)))) {
+        uint32_t offset = (uint32_t)(at - document->buffer);
+        value->escaped = true;
+        int32_t code = read_escape(&at, end);
+        if (code == NO_ESCAPE)
+            return syntax(document, "an escape that JSON does not have", offset);
+        if (code == BAD_CODE)
+            complain(document, DOCUMENT_BAD_STRING, "a NUL or a lone surrogate in a string", offset);
+    }
+    return true;
+}
+
+/* The index knows where the string ends: before the white space that goes before the next token. */
+static bool read_string(struct document *document, uint32_t quote, struct value *value)
+{
+    uint32_t end = *document->next;
+    while (end > quote + 1 && document->buffer[end - 1] != '"')
+        end--;
+    if (end <= quote + 1 || !ends_at(document, document->buffer + end))
+        return syntax(document, "a string that does not end", quote);
+    *value = (struct value){.type = VALUE_STRING, .offset = quote + 1, .length = end - quote - 2};
+    return !document->has_escapes || check_escapes(document, value);
+}
+
+static bool read_scalar(struct document *document, uint32_t offset, struct value *value)
+{
+    const char *at = document->buffer + offset;
+    const char *end;
+    enum value_type type = VALUE_NUMBER;
+    if (*at == 't') {
+        type = VALUE_TRUE;
+        end = literal_end(at, "true", 4);
+    } else if (*at == 'f') {
+        type = VALUE_FALSE;
+        end = literal_end(at, "false", 5);
+    } else if (*at == 'n') {
+        type = VALUE_NULL;
+        end = literal_end(at, "null", 4);
+    } else {
+        end = number_end(at);
+    }
+    if (!end || !ends_at(document, end))
+        return syntax(document, "something that is no value", offset);
+    uint32_t length = type == VALUE_NUMBER ? (uint32_t)(end - at) : 0;
+    *value = (struct value){.type = (uint8_t)type, .offset = offset, .length = length};
+    return true;
+}
+
+static bool in_object(const struct document *document)
+{
+    return document->is_object[document->depth / 64] >> document->depth % 64 & 1;
+}
+
+static void open_container(struct document *document, uint32_t offset, bool is_object)
+{
+    document->depth++;
+    uint64_t bit = (uint64_t)1 << document->depth % 64;
+    uint64_t *word = &document->is_object[document->depth / 64];
+    *word = is_object ? *word | bit : *word & ~bit;
+    document->opened = true;
+    if (document->depth > document->depth_limit)
+        complain(document, DOCUMENT_TOO_DEEP, "a container nested too deep", offset);
+}
+
+static bool read_value(struct document *document, struct value *slot)
+{
+    struct value value;
+    uint32_t offset = *document->next++;
+    char first = document->buffer[offset];
+    if (first == '"') {
+        if (!read_string(document, offset, &value))
+            return false;
+    } else if (first == '{' || first == '[') {
+        open_container(document, offset, first == '{');
+        value = (struct value){.type = first == '{' ? VALUE_OBJECT : VALUE_ARRAY, .offset = offset};
+    } else if (!read_scalar(document, offset, &value)) {
+        return false;
+    }
+    if (slot)
+        *slot = value;
+    return true;
+}
+
+static bool wants_key(const struct document *document)
+{
+    return document->is_record && document->error == DOCUMENT_OK && document->depth <= 2;
+}
+
+/* Reads `"key":` and asks who wants the value. */
+static bool read_key(struct document *document, struct value **slot)
+{
+    uint32_t offset = *document->next;
+    struct value key;
+    if (document->buffer[offset] != '"')
+        return syntax(document, "something that is no key", offset);
+    document->next++;
+    if (!read_string(document, offset, &key))
+        return false;
+    if (document->buffer[*document->next] != ':')
+        return syntax(document, "a key without a colon", *document->next);
+    document->next++;
+    if (wants_key(document)) {
+        bool lasting;
+        *slot = document->member(document->context, document->depth, document_text(document, &key, &lasting));
+    }
+    return true;
+}
+
+/* One step inside a container: its end, or its next value. */
+static bool read_next(struct document *document)
+{
+    bool keyed = in_object(document);
+    char first = document->buffer[*document->next];
+    if (first == (keyed ? '}' : ']')) {
+        document->next++;
+        document->depth--;
+        document->opened = false;
+        return true;
+    }
+    if (!document->opened) {
+        if (first != ',')
+            return syntax(document, "something where a comma or an end should be", *document->next);
+        document->next++;
+    }
+    document->opened = false;
+    struct value *slot = NULL;
+    return (!keyed || read_key(document, &slot)) && read_value(document, slot);
+}
+
+static bool read_root(struct document *document)
+{
+    uint32_t start = *document->next;
+    document->is_record = document->buffer[start] == '{';
+    if (!read_value(document, NULL))
+        return false;
+    while (document->depth > 0)
+        if (!read_next(document))
+            return false;
+    if (*document->next != document->length)
+        return syntax(document, "something behind the end", *document->next);
+    if (!document->is_record)
+        return complain(document, DOCUMENT_NOT_AN_OBJECT, "a value that is no object", start);
+    return true;
+}
+
+static bool build_index(struct document *document, struct text bytes)
+{
+    memcpy(document->buffer, bytes.bytes, bytes.length);
+    memset(document->buffer + bytes.length, 0, DOCUMENT_INDEX_PADDING_BYTES);
+    document->has_escapes = memchr(document->buffer, '\\', bytes.length) != NULL;
+    switch (document_index_build(document->index, document->buffer, bytes.length)) {
+    case DOCUMENT_INDEX_OK:
+        document->next = document_index_offsets(document->index);
+        return true;
+    case DOCUMENT_INDEX_NOT_UTF8:
+        return complain(document, DOCUMENT_NOT_UTF8, "bytes that are no UTF-8", -1);
+    case DOCUMENT_INDEX_OPEN_STRING:
+        return syntax(document, "a string that does not end", bytes.length);
+    case DOCUMENT_INDEX_CONTROL_BYTE:
+        return syntax(document, "a raw control character in a string", -1);
+    case DOCUMENT_INDEX_NO_TOKEN:
+        return syntax(document, "nothing but white space", 0);
+    }
+    return syntax(document, "something unknown", -1);
+}
+
+enum document_error document_read(struct document *document, struct text bytes, document_member *member,
+                                  void *context)
+{
+    assert(bytes.length > 0 && bytes.length <= document->limit_bytes);
+    document->bytes = bytes.bytes;
+    document->length = bytes.length;
+    document->unescaped_bytes = 0;
+    document->depth = 0;
+    document->opened = false;
+    document->error = DOCUMENT_OK;
+    document->member = member;
+    document->context = context;
+    if (build_index(document, bytes))
+        read_root(document);
+    return document->error;
+}
+
+const char *document_problem(const struct document *document)
+{
+    return document->problem;
+}
+
+int64_t document_problem_offset(const struct document *document)
+{
+    return document->problem_offset;
+}
+
+static char *put_utf8(char *out, int32_t code)
+{
+    if (code < 0x80) {
+        *out++ = (char)code;
+        return out;
+    }
+    int tail = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3; /* bytes behind the first one */
+    static const uint8_t leads[] = {0, 0xc0, 0xe0, 0xf0};
+    *out++ = (char)(leads[tail] | code >> 6 * tail);
+    while (tail-- > 0)
+        *out++ = (char)(0x80 | (code >> 6 * tail & 0x3f));
+    return out;
+}
+
+static struct text unescape(struct document *document, const struct value *value)
+{
+    char *start = document->unescaped + document->unescaped_bytes;
+    char *out = start;
+    const char *at = document->bytes + value->offset;
+    const char *end = at + value->length;
+    assert(value->length <= document->limit_bytes - document->unescaped_bytes);
+    while (at < end) {
+        if (*at == '\\')
+            out = put_utf8(out, read_escape(&at, end));
+        else
+            *out++ = *at++;
+    }
+    uint32_t length = (uint32_t)(out - start);
+    document->unescaped_bytes += length;
+    return (struct text){start, length};
+}
+
+struct text document_text(struct document *document, const struct value *value, bool *lasting)
+{
+    assert(value->type == VALUE_NUMBER || value->type == VALUE_STRING);
+    *lasting = !value->escaped;
+    if (value->escaped)
+        return unescape(document, value);
+    return (struct text){document->bytes + value->offset, value->length};
+}
+
+bool document_is_utf8(struct text text)
+{
+    return document_index_is_utf8(text.bytes, text.length);
+}

@@ -1,0 +1,131 @@
+#include "timestamp.h"
+
+#include <stdlib.h>
+
+#define SECOND_US ((int64_t)1000000)
+#define SECONDS_BELOW ((int64_t)100000000000) /* larger integers are milliseconds */
+
+enum { DATE_TIME_BYTES = 19, FRACTION_LIMIT_DIGITS = 9, MICRO_DIGITS = 6 };
+enum { OFFSET_BYTES = 6 }; /* +hh:mm */
+
+struct civil {
+    int year, month, day, hour, minute, second;
+};
+
+static inline bool is_digit(char byte)
+{
+    return byte >= '0' && byte <= '9';
+}
+
+/* `count` digits at `at`, at most `most`. -1: not so. */
+static int read_number(const char *at, int count, int most)
+{
+    int number = 0;
+    for (int i = 0; i < count; i++) {
+        if (!is_digit(at[i]))
+            return -1;
+        number = number * 10 + (at[i] - '0');
+    }
+    return number <= most ? number : -1;
+}
+
+static bool is_leap_year(int year)
+{
+    return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+}
+
+static int days_in_month(int year, int month)
+{
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    return days[month - 1] + (month == 2 && is_leap_year(year));
+}
+
+/* Days since 1970-01-01. Years begin in March here, so that the leap day is a year's last. */
+static int64_t days_since_1970(int year, int month, int day)
+{
+    int64_t years = month > 2 ? year : year - 1;
+    int64_t leap_days = years >= 0 ? years / 4 - years / 100 + years / 400 : -1; /* of year 0 at most */
+    int64_t month_days = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5;
+    return years * 365 + leap_days + month_days + day - 1 - 719468;
+}
+
+/* The part of fixed length: 2026-11-22T09:30:00. */
+static bool read_date_time(const char *at, struct civil *civil)
+{
+    civil->year = read_number(at, 4, 9999);
+    civil->month = read_number(at + 5, 2, 12);
+    civil->day = read_number(at + 8, 2, 31);
+    civil->hour = read_number(at + 11, 2, 23);
+    civil->minute = read_number(at + 14, 2, 59);
+    civil->second = read_number(at + 17, 2, 60);
+    bool separated = at[4] == '-' && at[7] == '-' && (at[10] == 'T' || at[10] == 't' || at[10] == ' ') &&
+                     at[13] == ':' && at[16] == ':';
+    return separated && civil->year >= 0 && civil->month >= 1 && civil->day >= 1 && civil->hour >= 0 &&
+           civil->minute >= 0 && civil->second >= 0 && civil->day <= days_in_month(civil->year, civil->month);
+}
+
+/* Moves *at behind the fraction, if there is one. */
+static bool read_fraction(const char **at, const char *end, int64_t *fraction_us)
+{
+    *fraction_us = 0;
+    if (*at == end || **at != '.')
+        return true;
+    const char *first = ++*at;
+    for (; *at < end && is_digit(**at); ++*at)
+        if (*at - first < MICRO_DIGITS)
+            *fraction_us = *fraction_us * 10 + (**at - '0');
+    int64_t digits = *at - first;
+    for (int64_t i = digits; i < MICRO_DIGITS; i++)
+        *fraction_us *= 10;
+    return digits >= 1 && digits <= FRACTION_LIMIT_DIGITS;
+}
+
+static bool read_offset(const char *at, const char *end, int64_t *offset_s)
+{
+    *offset_s = 0;
+    if (end - at == 1)
+        return *at == 'Z' || *at == 'z';
+    if (end - at != OFFSET_BYTES || (*at != '+' && *at != '-') || at[3] != ':')
+        return false;
+    int hours = read_number(at + 1, 2, 23);
+    int minutes = read_number(at + 4, 2, 59);
+    *offset_s = (*at == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
+    return hours >= 0 && minutes >= 0;
+}
+
+bool timestamp_from_rfc3339(struct text text, int64_t *time_us)
+{
+    struct civil civil;
+    int64_t fraction_us;
+    int64_t offset_s;
+    if (text.length <= DATE_TIME_BYTES || !read_date_time(text.bytes, &civil))
+        return false;
+    const char *at = text.bytes + DATE_TIME_BYTES;
+    const char *end = text.bytes + text.length;
+    if (!read_fraction(&at, end, &fraction_us) || !read_offset(at, end, &offset_s))
+        return false;
+    if (civil.second == 60)
+        fraction_us = 0;
+    int64_t time_s = days_since_1970(civil.year, civil.month, civil.day) * 86400 + civil.hour * 3600 +
+                     civil.minute * 60 + civil.second - offset_s;
+    *time_us = time_s * SECOND_US + fraction_us;
+    return true;
+}
+
+bool timestamp_from_integer(struct text text, int64_t *time_us)
+{
+    const char *at = text.bytes;
+    const char *end = at + text.length;
+    bool negative = at < end && *at == '-';
+    at += negative;
+    if (at == end)
+        return false;
+    int64_t number = 0;
+    for (; at < end; at++) {
+        if (!is_digit(*at) || __builtin_mul_overflow(number, 10, &number) ||
+            __builtin_add_overflow(number, *at - '0', &number))
+            return false;
+    }
+    int64_t unit_us = number < SECONDS_BELOW ? SECOND_US : 1000;
+    return !__builtin_mul_overflow(negative ? -number : number, unit_us, time_us);
+}

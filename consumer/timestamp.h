@@ -1,0 +1,16 @@
+/* Points in time as producers write them, turned into µs since 1970 (UTC, no leap seconds). */
+#ifndef UB_TIMESTAMP_H
+#define UB_TIMESTAMP_H
+
+#include "text.h"
+
+/* RFC 3339 with offset: 2026-11-22T09:30:00.5+01:00. 'T' and 'Z' may be small, a space may stand for 'T'; up
+ * to 9 fraction digits, cut to µs. A leap second (:60) is the start of the second that follows. False: it
+ * isn't. */
+bool timestamp_from_rfc3339(struct text text, int64_t *time_us);
+
+/* An integer since 1970: seconds below 10^11 in magnitude, else milliseconds. False: not an integer, or
+ * beyond 64 bits of µs. */
+bool timestamp_from_integer(struct text text, int64_t *time_us);
+
+#endif

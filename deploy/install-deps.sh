@@ -18,7 +18,9 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
     elif command -v sudo >/dev/null; then
-        sudo --preserve-env=http_proxy,https_proxy,no_proxy "$@"
+        local name proxies=() # which sudo would drop
+        for name in http_proxy https_proxy no_proxy; do [ -z "${!name:-}" ] || proxies+=("$name=${!name}"); done
+        sudo env "${proxies[@]}" "$@"
     else
         die "must become root to run '$*', and there is no sudo: run it as root, or ask an administrator to"
     fi

@@ -254,10 +254,13 @@ write_env() {
     mv "$dir/env.new" "$dir/env"
 }
 
+# Both side by side; neither is left behind when the other fails.
 start() {
+    trap 'stop || true' EXIT
     kafka_launch
     pg_start
     kafka_await
+    trap - EXIT
 }
 
 stop() {

@@ -43,6 +43,8 @@ struct store_pending { /* an accepted event of a sealed day whose ceilings were 
 struct store_lane {
     int32_t lane;
     int64_t epoch_above; /* in: the new epoch is above this and above the row's */
+    int64_t kept_epoch;  /* in: the epoch of the state that the engine still has; 0: it has none */
+    bool kept;           /* out: every row still has kept_epoch: nothing was raised or restored but offsets */
     int64_t epoch;       /* out */
     struct store_lane_offset *offsets; /* by topic index; all topics */
     struct dedupe *dedupe;       /* out, filled by the store, given to the engine */

@@ -1,0 +1,215 @@
+/* A new catalogue of ceilings, lane by lane: it counts in shadow from a batch boundary on, is given the sums as they
+ * were at that boundary, and decides once the batch that adopts it is committed. */
+#include "engine.h"
+
+#include <stdlib.h>
+
+const struct ceiling_catalogue *ceilings_newest(const struct pipeline *p)
+{
+    return p->catalogue_count ? p->catalogues[p->catalogue_count - 1] : NULL;
+}
+
+const struct ceiling_catalogue *ceilings_at(const struct pipeline *p, int64_t generation)
+{
+    for (size_t i = 0; i < p->catalogue_count; i++)
+        if (p->catalogues[i]->generation == generation)
+            return p->catalogues[i];
+    return NULL;
+}
+
+void ceilings_loaded(struct pipeline *p, struct ceiling_catalogue *catalogue)
+{
+    if (!catalogue)
+        return;
+    struct ceiling_catalogue **all = realloc(p->catalogues, (p->catalogue_count + 1) * sizeof(struct ceiling_catalogue *));
+    if (!all || ceilings_at(p, catalogue->generation)) {
+        if (all)
+            p->catalogues = all;
+        ceiling_catalogue_free(catalogue);
+        return;
+    }
+    p->catalogues = all;
+    p->catalogues[p->catalogue_count++] = catalogue;
+}
+
+static bool used(const struct pipeline *p, const struct ceiling_catalogue *catalogue)
+{
+    for (size_t i = 0; i < p->lane_count; i++)
+        if (p->lanes[i] && lane_has_state(p->lanes[i]) && ceiling_book_catalogue(p->lanes[i]->book) == catalogue)
+            return true;
+    return catalogue == p->ceilings_target || catalogue == ceilings_newest(p);
+}
+
+static void free_unused(struct pipeline *p)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < p->catalogue_count; i++) {
+        if (used(p, p->catalogues[i]))
+            p->catalogues[kept++] = p->catalogues[i];
+        else
+            ceiling_catalogue_free(p->catalogues[i]);
+    }
+    p->catalogue_count = kept;
+}
+
+static bool lags(const struct pipeline *p, const struct lane *lane)
+{
+    return engine_running(lane) && lane->ceilings_generation != ceilings_newest(p)->generation;
+}
+
+static bool any_lags(const struct pipeline *p)
+{
+    for (size_t i = 0; ceilings_newest(p) && i < p->lane_count; i++)
+        if (p->lanes[i] && lags(p, p->lanes[i]))
+            return true;
+    return false;
+}
+
+static void begin_shadow(struct pipeline *p)
+{
+    p->ceilings_target = ceilings_newest(p);
+    for (size_t i = 0; i < p->lane_count; i++) {
+        struct lane *lane = p->lanes[i];
+        if (!lane || !lags(p, lane))
+            continue;
+        lane->shadowing = true;
+        if (!ceiling_book_shadow(lane->book, p->ceilings_target))
+            engine_out_of_memory(p);
+    }
+}
+
+void ceilings_check(struct pipeline *p)
+{
+    if (p->ceilings_stage == CEILINGS_SETTLED && any_lags(p))
+        p->ceilings_stage = CEILINGS_AT_BOUNDARY;
+    if (p->ceilings_stage != CEILINGS_AT_BOUNDARY)
+        return;
+    if (p->ahead || p->lost || !p->open)
+        return;
+    p->close_asked = true;
+    if (!settle_idle(p) || p->job)
+        return;
+    begin_shadow(p); /* nothing is uncommitted: the boundary is here */
+    p->ceilings_stage = CEILINGS_SEEDING;
+}
+
+void ceilings_closed(struct pipeline *p, struct batch *batch)
+{
+    if (p->ceilings_stage == CEILINGS_AT_BOUNDARY) {
+        begin_shadow(p);
+        p->ceilings_stage = CEILINGS_COMMITTING;
+        p->ceilings_batch = batch->number;
+    }
+}
+
+bool ceilings_closing(struct pipeline *p, struct batch *batch)
+{
+    if (p->ceilings_stage != CEILINGS_SEEDED)
+        return true;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        struct lane *lane = p->lanes[i];
+        if (!lane || !lane->shadowing)
+            continue;
+        if (!ceiling_book_adopt(lane->book) || !batch_adopt_ceilings(batch, lane->number, p->ceilings_target->generation))
+            return false;
+    }
+    p->ceilings_stage = CEILINGS_ADOPTING;
+    p->ceilings_batch = batch->number;
+    return true;
+}
+
+static void adopted(struct pipeline *p)
+{
+    p->ceilings_stage = CEILINGS_SETTLED;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        struct lane *lane = p->lanes[i];
+        if (!lane || !lane->shadowing)
+            continue;
+        lane->shadowing = false;
+        lane->ceilings_generation = p->ceilings_target->generation;
+        struct enforce_context context = {p, lane, -1};
+        if ((p->open || p->ahead) &&
+            !ceiling_book_judge(lane->book, DECIDED_BY_CEILINGS, p->now_us, enforce_decided, &context))
+            engine_out_of_memory(p);
+    }
+    p->ceilings_target = NULL;
+    free_unused(p);
+}
+
+void ceilings_committed(struct pipeline *p, const struct batch *batch)
+{
+    if (batch->number != p->ceilings_batch)
+        return;
+    if (p->ceilings_stage == CEILINGS_COMMITTING)
+        p->ceilings_stage = CEILINGS_SEEDING;
+    else if (p->ceilings_stage == CEILINGS_ADOPTING)
+        adopted(p);
+}
+
+void ceilings_failed(struct pipeline *p)
+{
+    bool adopting = p->ceilings_stage == CEILINGS_ADOPTING;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        struct lane *lane = p->lanes[i];
+        if (!lane || !lane->shadowing)
+            continue;
+        lane->shadowing = false;
+        if (adopting)
+            takeover_again(p, lane); /* an adoption is not taken back in memory: it is read again */
+        else if (lane_has_state(lane))
+            ceiling_book_cancel(lane->book);
+    }
+    p->ceilings_stage = CEILINGS_SETTLED;
+    p->ceilings_target = NULL;
+}
+
+struct store_job *ceilings_job(struct pipeline *p)
+{
+    if (p->ceilings_stage != CEILINGS_SEEDING)
+        return NULL;
+    struct store_job *job = settle_new_job(p, STORE_SEED);
+    if (job)
+        job->seed_for = p->ceilings_target;
+    return job;
+}
+
+/* Sums come for all customers; a customer's lane is told by the partitioner, as far as it is known: with several
+ * candidates no lane had a record that tells them apart, and every candidate's lane may count it. */
+static bool may_be_of(const struct pipeline *p, const struct lane *lane, struct text customer_id)
+{
+    if (p->partition_count == 1)
+        return true;
+    for (int c = PARTITIONER_UNKNOWN + 1; c < PARTITIONER_COUNT; c++)
+        if ((p->partitioner == PARTITIONER_UNKNOWN || p->partitioner == (enum partitioner)c) &&
+            partitioner_lane((enum partitioner)c, customer_id, p->partition_count) == lane->number)
+            return true;
+    return false;
+}
+
+static bool seed_lane(struct pipeline *p, struct lane *lane, const struct store_job *job)
+{
+    for (size_t i = 0; i < job->sum_count; i++) {
+        const struct ceiling_counter *sum = &job->sums[i];
+        if (may_be_of(p, lane, sum->customer_id) &&
+            ceiling_book_wants_seed(lane->book, sum->customer_id, sum->meter, sum->period, sum->scope) &&
+            !ceiling_book_seed(lane->book, sum))
+            return false;
+    }
+    return true;
+}
+
+void ceilings_seeded(struct pipeline *p, struct store_job *job)
+{
+    if (job->status == STORE_DONE && p->ceilings_stage == CEILINGS_SEEDING) {
+        for (size_t i = 0; i < p->lane_count; i++)
+            if (p->lanes[i] && p->lanes[i]->shadowing && !seed_lane(p, p->lanes[i], job))
+                p->rewind_asked = "out of memory";
+        p->ceilings_stage = CEILINGS_SEEDED;
+        p->close_asked = true;
+    } else if (job->status != STORE_LOST) {
+        engine_note(p, NOTE_ALERT, -1, "the sums for new ceilings can't be read: %s", job->detail);
+    }
+    if (job->arena)
+        arena_free(job->arena);
+    free(job->arena);
+}

@@ -1,0 +1,189 @@
+/* From decisions to flags on the enforcement topic. */
+#include "engine.h"
+
+enum { COOKIE_BITS = 40 };
+
+static uint64_t sink_cookie(const struct lane *lane, uint64_t cookie)
+{
+    return ((uint64_t)lane->flags_serial << COOKIE_BITS) | cookie;
+}
+
+static struct latency_slot *slot_of(struct pipeline *p, uint64_t cookie)
+{
+    return &p->latencies[cookie % ENGINE_LATENCY_SLOTS];
+}
+
+/* Publishes at once: the record that crossed a ceiling may be the first of many in this turn. */
+static bool desire(struct enforce_context *context, struct text key, struct text value, const struct decision *decision)
+{
+    struct pipeline *p = context->pipeline;
+    struct flag_book *flags = context->lane->flags;
+    uint64_t before = flag_book_last_cookie(flags);
+    if (!flag_book_decide(flags, key, value, decision->id, decision->active, p->now_us))
+        return false;
+    enforce_send(p);
+    if (flag_book_last_cookie(flags) > before) {
+        uint64_t cookie = sink_cookie(context->lane, flag_book_last_cookie(flags));
+        *slot_of(p, cookie) = (struct latency_slot){cookie, decision->decided_at_us, context->record_ms};
+    }
+    return true;
+}
+
+bool enforce_decided(void *self, const struct decision *decision)
+{
+    struct enforce_context *context = self;
+    struct pipeline *p = context->pipeline;
+    struct arena *arena = p->ahead ? p->scratch : p->open->arena;
+    struct decision *copy = NULL;
+    if (!p->ahead && !batch_decide(p->open, decision, &copy))
+        return false;
+    struct text key = flag_key(arena, decision->customer_id, decision->ceiling, decision->scope);
+    struct text value = flag_value(arena, decision, p->options.topics);
+    if (!key.bytes || !value.bytes)
+        return false;
+    if (copy) {
+        copy->trace = flag_trace(arena, copy, value);
+        if (!copy->trace.bytes)
+            return false;
+    }
+    return !decision->published || desire(context, key, value, decision);
+}
+
+static void send_lane(struct pipeline *p, struct lane *lane)
+{
+    struct flag_due due;
+    while (flag_book_due(lane->flags, &due)) {
+        if (!p->ports.flags.publish(p->ports.flags.self, lane->number, due.key, due.value, due.sequence,
+                                    sink_cookie(lane, due.cookie)))
+            return;
+        flag_book_published(lane->flags, due.cookie);
+        p->stats.flags_published++;
+    }
+}
+
+void enforce_send(struct pipeline *p)
+{
+    for (size_t i = 0; i < p->lane_count; i++)
+        if (engine_running(p->lanes[i]))
+            send_lane(p, p->lanes[i]);
+}
+
+static void acknowledged(struct pipeline *p, struct lane *lane, const struct flag_event *event)
+{
+    uint64_t cookie = event->cookie & ((UINT64_C(1) << COOKIE_BITS) - 1);
+    if (!lane->flags || event->cookie >> COOKIE_BITS != lane->flags_serial)
+        return;
+    if (event->kind == FLAG_FAILED) {
+        p->stats.flags_failed++;
+        engine_note(p, NOTE_WARN, lane->number, "a flag was not taken by Kafka and is sent again: %s", event->detail);
+        flag_book_failed(lane->flags, cookie);
+        return;
+    }
+    flag_book_acknowledged(lane->flags, cookie);
+    struct latency_slot *slot = slot_of(p, event->cookie);
+    if (slot->cookie != event->cookie)
+        return;
+    int64_t since_record_us = slot->record_ms < 0 ? -1 : event->acknowledged_at_us - slot->record_ms * 1000;
+    p->ports.observer.flag_done(p->ports.observer.self, event->acknowledged_at_us - slot->decided_at_us, since_record_us);
+    slot->cookie = 0;
+}
+
+static void seen(struct pipeline *p, struct lane *lane, const struct flag_event *event)
+{
+    if (lane->flags && !flag_book_seen(lane->flags, event->key, event->value, event->has_sequence, event->sequence))
+        engine_out_of_memory(p);
+}
+
+void enforce_poll(struct pipeline *p)
+{
+    struct flag_event event;
+    for (;;) {
+        event = (struct flag_event){.kind = FLAG_NOTHING};
+        p->ports.flags.poll(p->ports.flags.self, &event);
+        struct lane *lane = engine_lane(p, event.lane);
+        if (event.kind == FLAG_NOTHING)
+            return;
+        if (event.kind == FLAG_TROUBLE)
+            engine_note(p, NOTE_WARN, -1, "enforcement topic: %s", event.detail);
+        else if (!lane)
+            continue;
+        else if (event.kind == FLAG_SEEN)
+            seen(p, lane, &event);
+        else if (event.kind == FLAG_CAUGHT_UP)
+            lane->flags_caught_up = true;
+        else
+            acknowledged(p, lane, &event);
+    }
+}
+
+static void tick_lane(struct pipeline *p, struct lane *lane)
+{
+    struct enforce_context context = {p, lane, -1};
+    if (ceiling_book_next_end_us(lane->book) <= p->now_us && (p->ahead || p->open))
+        if (!ceiling_book_tick(lane->book, p->now_us, enforce_decided, &context))
+            engine_out_of_memory(p);
+    dedupe_sweep(lane->dedupe);
+    enforce_reached(p, lane);
+}
+
+void enforce_tick(struct pipeline *p)
+{
+    bool second = p->now_us >= p->tick_at_us;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        struct lane *lane = p->lanes[i];
+        if (!engine_running(lane))
+            continue;
+        tick_lane(p, lane);
+        if (second && lane->flags && !flag_book_bury(lane->flags, p->now_us, ENGINE_TOMBSTONE_US))
+            engine_out_of_memory(p);
+    }
+    if (second) {
+        p->tick_at_us = p->now_us + ENGINE_SECOND_US / 10;
+        pipeline_stats(p);
+    }
+}
+
+void enforce_committed(struct pipeline *p, const struct batch *batch)
+{
+    for (size_t i = 0; i < batch->decision_count; i++) {
+        const struct decision *decision = &batch->decisions[i];
+        struct lane *lane = engine_lane(p, decision->lane);
+        p->stats.decisions++;
+        if (!decision->published || !lane || !lane->flags)
+            continue;
+        struct text key = flag_key(p->scratch, decision->customer_id, decision->ceiling, decision->scope);
+        if (key.bytes)
+            flag_book_commit(lane->flags, key, decision->id);
+    }
+}
+
+struct restoring {
+    struct pipeline *p;
+    struct lane *lane;
+};
+
+static bool restore_state(void *self, const struct ceiling_state *state)
+{
+    struct restoring *restoring = self;
+    struct arena *arena = restoring->p->scratch;
+    struct text key = flag_key(arena, state->customer_id, state->ceiling, state->scope);
+    return key.bytes && flag_book_restore(restoring->lane->flags, key, state->flag, state->decision_id, state->active);
+}
+
+bool enforce_restore(struct pipeline *p, struct lane *lane)
+{
+    struct restoring restoring = {p, lane};
+    return ceiling_book_states(lane->book, restore_state, &restoring);
+}
+
+void enforce_reached(struct pipeline *p, struct lane *lane)
+{
+    if (!lane->catching_up)
+        return;
+    for (size_t i = 0; i < lane->topic_count; i++)
+        if (lane->topics[i].position < lane->topics[i].reached)
+            return;
+    lane->catching_up = false;
+    if (!flag_book_reconcile(lane->flags, p->now_us))
+        engine_out_of_memory(p);
+}

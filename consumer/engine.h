@@ -1,0 +1,168 @@
+/* The engine's insides, shared by the files that make it up:
+ * pipeline.c (the turn), takeover.c (lanes come and go), intake.c (records to batch), enforce.c (decisions to
+ * flags), settle.c (batches to the store, and rewind), ceilings.c (a new catalogue, lane by lane). */
+#ifndef UB_ENGINE_H
+#define UB_ENGINE_H
+
+#include "lane.h"
+
+enum {
+    ENGINE_STREAM_BYTES = 256 << 10,
+    ENGINE_BATCH_BYTES = 192 << 20,
+    ENGINE_AHEAD_KEYS = 1 << 20, /* how far it decides without the store */
+    ENGINE_REFUSED_LIMIT = 1024,
+    ENGINE_LATENCY_SLOTS = 4096
+};
+#define ENGINE_SECOND_US INT64_C(1000000)
+#define ENGINE_DAY_US (86400 * ENGINE_SECOND_US)
+#define ENGINE_REVOKE_US (2 * ENGINE_SECOND_US)
+#define ENGINE_FLAG_WAIT_US (30 * ENGINE_SECOND_US)
+#define ENGINE_TOMBSTONE_US ENGINE_DAY_US
+#define ENGINE_STOPPED_RETRY_US (10 * ENGINE_SECOND_US)
+#define ENGINE_FINGERPRINT_US (30 * ENGINE_SECOND_US)
+
+enum ceilings_stage {
+    CEILINGS_SETTLED,
+    CEILINGS_AT_BOUNDARY, /* shadow begins when the open batch closes */
+    CEILINGS_COMMITTING,  /* waits for that batch's commit */
+    CEILINGS_SEEDING,     /* sums are being read */
+    CEILINGS_SEEDED,      /* the batch that closes next adopts */
+    CEILINGS_ADOPTING     /* intake is held until the adopting batch is committed */
+};
+
+struct refused_row {
+    struct ceiling_origin origin;
+    char detail[256];
+};
+
+struct latency_slot {
+    uint64_t cookie; /* 0: free */
+    int64_t decided_at_us;
+    int64_t record_ms;
+};
+
+struct pipeline {
+    struct pipeline_options options;
+    struct pipeline_ports ports;
+    struct pipeline_stats stats;
+    int64_t now_us;
+
+    struct lane **lanes; /* by number; NULL: never assigned here */
+    size_t lane_count;
+    bool assignment_new;
+    bool revoking;
+    int64_t revoke_by_us;
+    bool draining;
+    bool released;
+
+    uint64_t generation; /* of the consumed set */
+    bool consume_asked;  /* the consumed set changed: tell the source at the end of the turn */
+    bool behind;         /* the last poll returned records */
+    bool held;
+
+    struct decoder *decoder;
+    struct arena *scratch; /* reset each turn */
+    struct identity_secret secret;
+    enum partitioner partitioner;
+    bool partitioner_stored;
+    struct partitioner_votes votes;
+    int32_t partition_count;
+    uint64_t misplaced, placed; /* records in the wrong lane against right ones, since the last alert check */
+    struct refused_row *refused;
+    size_t refused_count;
+    int64_t limit_rows; /* shrinks to find a refused row */
+
+    struct batch *batches[2];
+    struct batch *open;   /* being filled; NULL while both are closed or none is needed */
+    struct batch *closed; /* waits for its flags, or is with the store */
+    uint64_t batch_number;
+    uint16_t open_stream_day, closed_stream_day; /* the day whose rows are being streamed; 0: none */
+    bool close_asked;
+    bool closed_submitted;
+    const char *rewind_asked; /* why; done as soon as the store has nothing of ours under way */
+    bool in_doubt; /* the closed batch's COMMIT was under way when the store was lost */
+    int64_t closed_at_us;
+    bool flags_late; /* alerted that the closed batch commits without its flags acknowledged */
+
+    struct store_job *job; /* with the store; NULL: it is idle */
+    struct buffer spare;   /* a streamed buffer that came back */
+    bool lost;             /* the store needs STORE_RECOVER */
+    bool ahead;            /* deciding without keeping rows */
+    int64_t recover_at_us, recover_backoff_us;
+    int64_t catalogue_at_us;
+    bool settings_known;
+    uint16_t *sealed_days; /* all seals known, ascending */
+    size_t sealed_day_count;
+
+    struct ceiling_catalogue **catalogues; /* every one that some lane may use; the last is the newest */
+    size_t catalogue_count;
+    enum ceilings_stage ceilings_stage;
+    const struct ceiling_catalogue *ceilings_target; /* what shadowing lanes are about to adopt */
+    uint64_t ceilings_batch; /* the boundary's or the adopting batch's number */
+
+    struct latency_slot latencies[ENGINE_LATENCY_SLOTS];
+    int64_t tick_at_us;
+    uint32_t next_serial;
+};
+
+/* pipeline.c */
+void engine_note(struct pipeline *p, enum note_level level, int32_t lane, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+struct lane *engine_lane(struct pipeline *p, int32_t number); /* NULL: unknown */
+/* Anything failed for want of memory: everything uncommitted is undone and tried again. */
+void engine_out_of_memory(struct pipeline *p);
+bool engine_running(const struct lane *lane);
+
+/* takeover.c */
+void takeover_assigned(struct pipeline *p, const struct source_event *event);
+void takeover_revoked(struct pipeline *p, const struct source_event *event);
+void takeover_probed(struct pipeline *p, const struct source_event *event);
+void takeover_broken(struct pipeline *p, const struct source_event *event);
+void takeover_done(struct pipeline *p, struct store_job *job);
+void takeover_advance(struct pipeline *p);      /* every lane one step, if it can */
+struct store_job *takeover_job(struct pipeline *p); /* the next job that lanes wait for; NULL: none */
+void takeover_stop(struct pipeline *p, struct lane *lane, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void takeover_again(struct pipeline *p, struct lane *lane); /* fenced or dropped: with backoff */
+void takeover_consume(struct pipeline *p);      /* tells the source what to consume from where */
+
+/* intake.c */
+void intake_records(struct pipeline *p, const struct source_event *event);
+void intake_end(struct pipeline *p, const struct source_event *event);
+bool intake_wanted(const struct pipeline *p);
+bool intake_pending(struct pipeline *p, struct lane *lane, const struct event *event, struct ceiling_origin origin);
+
+/* enforce.c */
+struct enforce_context {
+    struct pipeline *pipeline;
+    struct lane *lane;
+    int64_t record_ms;
+};
+bool enforce_decided(void *context, const struct decision *decision);
+void enforce_poll(struct pipeline *p);
+void enforce_send(struct pipeline *p);
+void enforce_tick(struct pipeline *p);
+void enforce_committed(struct pipeline *p, const struct batch *batch);
+bool enforce_restore(struct pipeline *p, struct lane *lane); /* the book of flags from the book of ceilings */
+void enforce_reached(struct pipeline *p, struct lane *lane); /* ends catching up */
+
+/* settle.c */
+bool settle_open(struct pipeline *p); /* makes sure that a batch is open; false: both are closed */
+bool settle_join(struct pipeline *p, struct lane *lane); /* gives a lane its rows in the open batch */
+void settle_store(struct pipeline *p);                   /* takes finished jobs, submits the next */
+bool settle_idle(const struct pipeline *p);              /* nothing uncommitted is left */
+void settle_rewind(struct pipeline *p, const char *why); /* undoes all that is not committed */
+struct store_job *settle_new_job(struct pipeline *p, enum store_job_kind kind);
+
+/* ceilings.c */
+void ceilings_loaded(struct pipeline *p, struct ceiling_catalogue *catalogue);
+const struct ceiling_catalogue *ceilings_newest(const struct pipeline *p); /* NULL: none loaded */
+const struct ceiling_catalogue *ceilings_at(const struct pipeline *p, int64_t generation);
+bool ceilings_closing(struct pipeline *p, struct batch *batch); /* before the changes are collected */
+void ceilings_closed(struct pipeline *p, struct batch *batch);
+void ceilings_committed(struct pipeline *p, const struct batch *batch);
+void ceilings_failed(struct pipeline *p); /* a rewind: shadow counting starts over */
+struct store_job *ceilings_job(struct pipeline *p);
+void ceilings_seeded(struct pipeline *p, struct store_job *job);
+void ceilings_check(struct pipeline *p); /* does any running lane lag behind the newest catalogue? */
+
+#endif

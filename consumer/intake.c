@@ -1,0 +1,288 @@
+/* From records to the open batch: decode, judge the lane, dedupe, count. */
+#include "engine.h"
+
+#include <stdio.h>
+
+enum { MISPLACED_ALERT_RECORDS = 1000 };
+
+static bool over_memory(const struct pipeline *p)
+{
+    return p->options.memory_limit_bytes > 0 && (int64_t)p->stats.dedupe_bytes > p->options.memory_limit_bytes;
+}
+
+static size_t keys_ahead(const struct pipeline *p)
+{
+    size_t keys = 0;
+    for (size_t i = 0; i < p->lane_count; i++)
+        if (p->lanes[i])
+            keys += (size_t)(p->lanes[i]->journal_next - p->lanes[i]->journal_first);
+    return keys;
+}
+
+static bool batch_full(const struct pipeline *p, const struct batch *batch)
+{
+    return (int64_t)(batch->row_count + batch->sealed_count) >= p->limit_rows ||
+           (int64_t)batch->event_count >= p->options.max_rows || batch_bytes(batch) >= ENGINE_BATCH_BYTES;
+}
+
+bool intake_wanted(const struct pipeline *p)
+{
+    if (p->draining || p->revoking || p->consume_asked || !p->settings_known)
+        return false;
+    if (p->ceilings_stage == CEILINGS_ADOPTING)
+        return false;
+    if (p->ahead)
+        return keys_ahead(p) < ENGINE_AHEAD_KEYS;
+    if (!p->open || batch_full(p, p->open))
+        return false;
+    return !over_memory(p) || p->now_us >= p->tick_at_us - 1000; /* a trickle, once each tick */
+}
+
+static const struct refused_row *find_refused(const struct pipeline *p, const struct record *record)
+{
+    for (size_t i = 0; i < p->refused_count; i++) {
+        const struct ceiling_origin *origin = &p->refused[i].origin;
+        if (origin->topic == record->topic && origin->partition == record->partition && origin->offset == record->offset)
+            return &p->refused[i];
+    }
+    return NULL;
+}
+
+static enum refusal refuse_lane(struct pipeline *p, const struct record *record, char *detail, size_t size)
+{
+    int32_t lane = partitioner_lane(p->partitioner, record->key, p->partition_count);
+    if (lane == record->partition)
+        return REFUSAL_NONE;
+    snprintf(detail, size, "the key belongs to partition %d of %d by %s, but the record lies in partition %d; replay it, "
+             "and let the producer partition by %s", lane, p->partition_count, partitioner_names[p->partitioner],
+             record->partition, partitioner_names[p->partitioner]);
+    return REFUSAL_WRONG_PARTITION;
+}
+
+/* While the partitioner is not known, a record is misplaced only if no candidate puts it where it is. */
+static enum refusal refuse_unlearned(struct pipeline *p, const struct record *record, char *detail, size_t size)
+{
+    for (int c = PARTITIONER_UNKNOWN + 1; c < PARTITIONER_COUNT; c++)
+        if (partitioner_lane((enum partitioner)c, record->key, p->partition_count) == record->partition)
+            return REFUSAL_NONE;
+    snprintf(detail, size, "no known partitioner puts this key into partition %d of %d", record->partition,
+             p->partition_count);
+    return REFUSAL_WRONG_PARTITION;
+}
+
+static enum refusal judge_lane(struct pipeline *p, const struct record *record, const struct event *event, char *detail,
+                               size_t size)
+{
+    enum refusal refusal;
+    if (!record->key.bytes || !text_equal(record->key, event->customer_id)) {
+        snprintf(detail, size, "the record's key is not its customer_id; replay it, and let the producer use "
+                 "customer_id as the key");
+        refusal = REFUSAL_KEY_MISMATCH;
+    } else if (p->partitioner == PARTITIONER_UNKNOWN) {
+        refusal = refuse_unlearned(p, record, detail, size);
+    } else {
+        refusal = refuse_lane(p, record, detail, size);
+    }
+    if (refusal == REFUSAL_NONE)
+        p->placed++;
+    else
+        p->misplaced++;
+    return refusal;
+}
+
+static void alert_misplaced(struct pipeline *p)
+{
+    if (p->placed + p->misplaced < MISPLACED_ALERT_RECORDS)
+        return;
+    if (p->misplaced > p->placed)
+        engine_note(p, NOTE_ALERT, -1,
+                    "more than half of the records lie in the wrong lane for partitioner %s: check kafka.partitioner "
+                    "and the producers", partitioner_names[p->partitioner]);
+    p->placed = p->misplaced = 0;
+}
+
+struct intake {
+    struct pipeline *p;
+    struct lane *lane;
+    struct lane_topic *topic;
+    const struct record *record;
+};
+
+static bool refuse(struct intake *in, enum refusal reason, const char *detail)
+{
+    struct pipeline *p = in->p;
+    if (p->ahead)
+        return true;
+    return batch_dead(p->open, &p->secret, in->topic->row, in->record, reason, detail);
+}
+
+static bool count(struct intake *in, const struct event *event, struct ceiling_origin origin, int64_t record_ms)
+{
+    struct enforce_context context = {in->p, in->lane, record_ms};
+    return ceiling_book_count(in->lane->book, event, origin, in->p->now_us, enforce_decided, &context);
+}
+
+bool intake_pending(struct pipeline *p, struct lane *lane, const struct event *event, struct ceiling_origin origin)
+{
+    struct intake in = {.p = p, .lane = lane};
+    return count(&in, event, origin, -1) && batch_settle(p->open, origin);
+}
+
+static bool take_new(struct intake *in, const struct event *event, const struct copy_origin *origin,
+                     struct dedupe_key key, uint32_t content, uint16_t day)
+{
+    struct pipeline *p = in->p;
+    if (!lane_journal(in->lane, key)) {
+        dedupe_remove(in->lane->dedupe, key);
+        return false;
+    }
+    if (!p->ahead && (!batch_accept(p->open, &p->secret, in->topic->row, event, origin) ||
+                      !batch_segment_add(p->open, in->lane->number, day, key, content)))
+        return false;
+    return count(in, event, (struct ceiling_origin){in->record->topic, in->record->partition, in->record->offset},
+                 in->record->time_ms);
+}
+
+static bool defer(struct intake *in, const struct event *event, const struct copy_origin *origin)
+{
+    struct pipeline *p = in->p;
+    if (p->ahead)
+        return true;
+    return batch_defer(p->open, in->topic->row, event, origin, ceiling_book_counts(in->lane->book, event));
+}
+
+/* While a lane adopts a seal, its keys of that day are still there, but no new one joins them. */
+static bool take_event(struct intake *in, const struct event *event)
+{
+    struct pipeline *p = in->p;
+    struct lane *lane = in->lane;
+    uint16_t day = (uint16_t)(event->time_us / ENGINE_DAY_US);
+    struct copy_origin origin = {text_of(p->options.topics[in->record->topic]), in->record->partition, in->record->offset,
+                                 p->now_us, in->record->value};
+    if (lane_day_sealed(lane, day))
+        return defer(in, event, &origin);
+    struct dedupe_key key = identity_key(&p->secret, event);
+    uint32_t content = identity_content(&p->secret, event);
+    switch (dedupe_insert(lane->dedupe, key, content, day)) {
+    case DEDUPE_NEW:
+        if (!lane_day_adopting(lane, day))
+            return take_new(in, event, &origin, key, content, day);
+        dedupe_remove(lane->dedupe, key);
+        return defer(in, event, &origin);
+    case DEDUPE_REPEAT:
+        return p->ahead || batch_duplicate(p->open, in->topic->row);
+    case DEDUPE_CONFLICT:
+        return p->ahead || batch_conflict_add(p->open, in->topic->row, event, &origin);
+    case DEDUPE_NO_MEMORY:
+        break;
+    }
+    return false;
+}
+
+static bool take_record(struct intake *in)
+{
+    struct pipeline *p = in->p;
+    struct event event;
+    char detail[320];
+    const struct refused_row *refused = find_refused(p, in->record);
+    if (refused)
+        return refuse(in, REFUSAL_STORE_REFUSED, refused->detail);
+    enum refusal refusal = event_decode(p->decoder, in->record, p->now_us, &event);
+    if (refusal != REFUSAL_NONE)
+        return refuse(in, refusal, decoder_detail(p->decoder));
+    refusal = judge_lane(p, in->record, &event, detail, sizeof detail);
+    if (refusal != REFUSAL_NONE)
+        return refuse(in, refusal, detail);
+    return take_event(in, &event);
+}
+
+/* Offsets between position and offset hold no record for us: a transaction's marker or aborted records. The first
+ * time they are missing they are asked for again, since a client that just started fetching may have skipped. */
+static bool take_jump(struct pipeline *p, struct lane_topic *topic, int64_t offset)
+{
+    if (!topic->jumps_trusted && topic->jumped_at != topic->position) {
+        topic->jumped_at = topic->position;
+        p->consume_asked = true;
+        return false;
+    }
+    topic->jumps_trusted = true;
+    if (!p->ahead)
+        p->open->partitions[topic->row].hole += offset - topic->position;
+    topic->position = offset;
+    return true;
+}
+
+static void learn_partitioner(struct pipeline *p, const struct source_event *event)
+{
+    for (size_t i = 0; i < event->record_count; i++)
+        if (event->records[i].key.bytes)
+            partitioner_vote(&p->votes, event->records[i].key, event->partition, p->partition_count);
+    p->partitioner = partitioner_elect(&p->votes);
+    if (p->partitioner == PARTITIONER_UNKNOWN)
+        return;
+    engine_note(p, NOTE_INFO, -1, "producers partition by %s", partitioner_names[p->partitioner]);
+    if (!p->ahead)
+        p->open->learned = p->partitioner;
+}
+
+static void see_through(struct lane_topic *topic, int64_t time_us, int64_t now_us)
+{
+    if (time_us > now_us)
+        time_us = now_us;
+    if (time_us > topic->seen_through_us)
+        topic->seen_through_us = time_us;
+}
+
+/* True: all went in. False: the batch is full before its records are, or memory is short. */
+static bool take_records(struct pipeline *p, struct intake *in, const struct source_event *event)
+{
+    for (size_t i = 0; i < event->record_count; i++) {
+        const struct record *record = in->record = &event->records[i];
+        if (record->offset < in->topic->position)
+            continue;
+        if (record->offset > in->topic->position && !take_jump(p, in->topic, record->offset))
+            return true;
+        if (!take_record(in)) {
+            engine_out_of_memory(p);
+            return false;
+        }
+        in->topic->position = record->offset + 1;
+        in->topic->last_offset = record->offset;
+        in->topic->jumps_trusted = true;
+        see_through(in->topic, record->time_ms * 1000, p->now_us);
+        /* Only the search for a refused row needs batches of exact size. */
+        if (!p->ahead && p->limit_rows < p->options.max_rows && batch_full(p, p->open)) {
+            p->consume_asked = i + 1 < event->record_count;
+            break;
+        }
+    }
+    return true;
+}
+
+void intake_records(struct pipeline *p, const struct source_event *event)
+{
+    struct lane *lane = engine_lane(p, event->partition);
+    if (event->generation != p->generation || !engine_running(lane) || p->consume_asked || (!p->ahead && !p->open))
+        return;
+    struct lane_topic *topic = &lane->topics[event->topic];
+    struct intake in = {.p = p, .lane = lane, .topic = topic};
+    if (p->partitioner == PARTITIONER_UNKNOWN)
+        learn_partitioner(p, event);
+    int64_t last_before = topic->last_offset;
+    if (!take_records(p, &in, event))
+        return;
+    if (topic->last_offset != last_before)
+        topic->last_fingerprint = identity_fingerprint(&p->secret, in.record->offset == topic->last_offset ? in.record : in.record - 1);
+    decoder_reset(p->decoder);
+    alert_misplaced(p);
+}
+
+void intake_end(struct pipeline *p, const struct source_event *event)
+{
+    struct lane *lane = engine_lane(p, event->partition);
+    if (event->generation != p->generation || !engine_running(lane) || p->consume_asked || (!p->ahead && !p->open))
+        return;
+    struct lane_topic *topic = &lane->topics[event->topic];
+    if (event->offset > topic->position)
+        take_jump(p, topic, event->offset);
+}

@@ -1,0 +1,103 @@
+/* One lane's state in memory: partition i of every usage topic, the dedupe keys, counters and flags that belong to
+ * it, and the journal that takes back whatever was not committed. Internal to the engine. */
+#ifndef UB_LANE_H
+#define UB_LANE_H
+
+#include "flag.h"
+#include "pipeline.h"
+
+enum { LANE_DAYS = 65536, LANE_ADOPTING_LIMIT = 8 };
+
+struct lane_topic {
+    /* As the store has it. */
+    int64_t committed; /* next_offset; -1: fresh */
+    int64_t committed_last_offset;
+    uint64_t committed_fingerprint;
+    /* As decided. */
+    int64_t position;
+    int64_t last_offset; /* of the last record taken; -1: none */
+    uint64_t last_fingerprint;
+    int64_t seen_through_us;
+    int64_t noted_through_us; /* seen_through of the last batch closed */
+    int64_t gap;              /* offsets below position that the next batch records as a gap */
+    /* Before a rewind, or by another process, decisions were published up to here. */
+    int64_t reached;
+    /* A jump over missing offsets counts as a hole when it is seen a second time, unless one was since consume(). */
+    int64_t jumped_at;
+    bool jumps_trusted;
+    int64_t high_offset; /* -1: not known */
+    int64_t low_offset;
+    int32_t partition_count;
+    bool probing;              /* asked, not answered */
+    int64_t asked_at_us;
+    int64_t asked_position;    /* position when it was asked */
+    int64_t asked_offset;      /* the record whose fingerprint was asked for; -1: none */
+    uint64_t asked_fingerprint; /* what it should be */
+    bool probed;               /* answered since the lane came to its present phase */
+    bool found;
+    uint64_t found_fingerprint;
+    int64_t fingerprint_at_us; /* when it was last asked for while running */
+    size_t row; /* index into the open batch's partitions; SIZE_MAX: not in it */
+};
+
+struct lane_mark {
+    uint64_t keys; /* position in the journal of keys */
+    uint64_t counters;
+};
+
+struct lane {
+    int32_t number;
+    enum lane_phase phase;
+    bool assigned;
+    int64_t epoch;
+    struct dedupe *dedupe; /* NULL: no state */
+    struct ceiling_book *book;
+    struct flag_book *flags;
+    bool flags_caught_up;
+    uint32_t flags_serial; /* tells this book's cookies from an earlier book's */
+    uint64_t flags_at_close; /* last cookie when the closed batch closed */
+    struct lane_topic *topics;
+    size_t topic_count;
+
+    struct dedupe_key *journal; /* ring of keys inserted and not committed */
+    size_t journal_capacity;
+    uint64_t journal_first, journal_next; /* absolute positions */
+    struct lane_mark opened; /* where the open batch begins */
+
+    uint8_t *sealed; /* bitmap: days whose seal this lane has adopted */
+    struct {
+        uint16_t day;
+        uint64_t batch;
+    } adopting[LANE_ADOPTING_LIMIT];
+    size_t adopting_count;
+
+    int64_t ceilings_generation; /* adopted */
+    bool shadowing;
+    bool catching_up; /* some position is below what was reached before */
+    int64_t retry_at_us;
+    int64_t backoff_us;
+    char stop_reason[400];
+    struct store_lane *pending; /* restored; its pending events are counted once the lane runs */
+};
+
+bool lane_init(struct lane *lane, int32_t number, size_t topic_count); /* false: out of memory */
+void lane_clear(struct lane *lane);                                    /* frees all it owns */
+void lane_drop(struct lane *lane); /* forgets keys, counters and journal; keeps its flags */
+void lane_release_pending(struct lane *lane);
+bool lane_has_state(const struct lane *lane);
+
+/* Takes over what the store restored; the lane owns it from now on. */
+bool lane_restore(struct lane *lane, struct store_lane *restored);
+
+/* Remembers that key was inserted. */
+bool lane_journal(struct lane *lane, struct dedupe_key key);
+struct lane_mark lane_mark(const struct lane *lane);
+void lane_commit(struct lane *lane, struct lane_mark mark);
+void lane_undo(struct lane *lane); /* everything that is not committed, positions too */
+
+bool lane_day_sealed(const struct lane *lane, uint16_t day);
+bool lane_day_adopting(const struct lane *lane, uint16_t day);
+void lane_seal(struct lane *lane, uint16_t day);
+size_t lane_bytes(const struct lane *lane);
+
+#endif

@@ -1,0 +1,230 @@
+#include "engine.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+const char *const lane_phase_names[LANE_PHASES] = {"idle",    "reading_flags", "taking",  "checking",
+                                                   "running", "waiting",       "stopped"};
+
+enum { SCRATCH_CHUNK_BYTES = 64 << 10 };
+
+static bool make_parts(struct pipeline *p)
+{
+    p->decoder = decoder_new(&p->options.rules);
+    p->scratch = malloc(sizeof *p->scratch);
+    p->batches[0] = batch_new(&p->options.rollup);
+    p->batches[1] = batch_new(&p->options.rollup);
+    p->refused = calloc(ENGINE_REFUSED_LIMIT, sizeof *p->refused);
+    if (p->scratch)
+        arena_init(p->scratch, SCRATCH_CHUNK_BYTES);
+    return p->decoder && p->scratch && p->batches[0] && p->batches[1] && p->refused;
+}
+
+struct pipeline *pipeline_new(const struct pipeline_options *options, const struct pipeline_ports *ports)
+{
+    struct pipeline *p = calloc(1, sizeof *p);
+    if (!p)
+        return NULL;
+    p->options = *options;
+    p->ports = *ports;
+    p->partitioner = options->partitioner;
+    p->limit_rows = options->max_rows;
+    p->stats.store_up = true;
+    p->now_us = clock_now_us(&p->ports.clock);
+    p->stats.last_commit_us = p->now_us;
+    if (!make_parts(p)) {
+        pipeline_free(p);
+        return NULL;
+    }
+    return p;
+}
+
+void pipeline_free(struct pipeline *p)
+{
+    if (!p)
+        return;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        if (p->lanes[i])
+            lane_clear(p->lanes[i]);
+        free(p->lanes[i]);
+    }
+    free(p->lanes);
+    for (size_t i = 0; i < p->catalogue_count; i++)
+        ceiling_catalogue_free(p->catalogues[i]);
+    free(p->catalogues);
+    decoder_free(p->decoder);
+    if (p->scratch)
+        arena_free(p->scratch);
+    free(p->scratch);
+    batch_free(p->batches[0]);
+    batch_free(p->batches[1]);
+    free(p->refused);
+    free(p->sealed_days);
+    free(p->spare.bytes);
+    free(p);
+}
+
+void engine_note(struct pipeline *p, enum note_level level, int32_t lane, const char *format, ...)
+{
+    char sentence[640];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sentence, sizeof sentence, format, arguments);
+    va_end(arguments);
+    p->ports.observer.note(p->ports.observer.self, level, lane, sentence);
+}
+
+struct lane *engine_lane(struct pipeline *p, int32_t number)
+{
+    return number >= 0 && (size_t)number < p->lane_count ? p->lanes[number] : NULL;
+}
+
+bool engine_running(const struct lane *lane)
+{
+    return lane && lane->phase == LANE_RUNNING;
+}
+
+void engine_out_of_memory(struct pipeline *p)
+{
+    settle_rewind(p, "out of memory");
+}
+
+static void take_source_event(struct pipeline *p, const struct source_event *event)
+{
+    switch (event->kind) {
+    case SOURCE_NOTHING:
+        break;
+    case SOURCE_RECORDS:
+        intake_records(p, event);
+        break;
+    case SOURCE_END:
+        intake_end(p, event);
+        break;
+    case SOURCE_ASSIGNED:
+        takeover_assigned(p, event);
+        break;
+    case SOURCE_REVOKED:
+        takeover_revoked(p, event);
+        break;
+    case SOURCE_PROBED:
+        takeover_probed(p, event);
+        break;
+    case SOURCE_BROKEN:
+        takeover_broken(p, event);
+        break;
+    case SOURCE_TROUBLE:
+        engine_note(p, NOTE_WARN, -1, "Kafka: %s", event->detail);
+        break;
+    }
+}
+
+static void poll_source(struct pipeline *p, int timeout_ms)
+{
+    bool held = !intake_wanted(p);
+    if (held != p->held)
+        p->ports.source.hold(p->ports.source.self, held);
+    p->held = held;
+    p->stats.holding = held;
+    struct source_event event = {0};
+    p->ports.source.poll(p->ports.source.self, timeout_ms, &event);
+    p->now_us = clock_now_us(&p->ports.clock);
+    if (event.kind == SOURCE_RECORDS || event.kind == SOURCE_NOTHING)
+        p->behind = event.kind == SOURCE_RECORDS;
+    take_source_event(p, &event);
+}
+
+/* Polls without sleeping while records keep coming and something else waits, and sleeps otherwise. */
+void pipeline_turn(struct pipeline *p, int timeout_ms)
+{
+    arena_reset(p->scratch);
+    p->now_us = clock_now_us(&p->ports.clock);
+    poll_source(p, timeout_ms);
+    enforce_send(p);
+    enforce_poll(p);
+    settle_store(p);
+    takeover_advance(p);
+    ceilings_check(p);
+    enforce_tick(p);
+    enforce_send(p);
+    if (p->consume_asked)
+        takeover_consume(p);
+}
+
+void pipeline_drain(struct pipeline *p)
+{
+    p->draining = true;
+    p->close_asked = true;
+}
+
+bool pipeline_drained(const struct pipeline *p)
+{
+    return p->draining && !p->job && (settle_idle(p) || p->lost);
+}
+
+bool pipeline_clean(const struct pipeline *p)
+{
+    return settle_idle(p) && !p->lost;
+}
+
+static void measure(struct pipeline *p)
+{
+    p->stats.dedupe_keys = p->stats.dedupe_bytes = p->stats.ceiling_bytes = 0;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        const struct lane *lane = p->lanes[i];
+        if (!lane || !lane_has_state(lane))
+            continue;
+        p->stats.dedupe_keys += dedupe_count(lane->dedupe);
+        p->stats.dedupe_bytes += dedupe_bytes(lane->dedupe);
+        p->stats.ceiling_bytes += ceiling_book_bytes(lane->book);
+    }
+    p->stats.ahead = p->ahead;
+    p->stats.store_up = !p->lost;
+    /* A batch that the store has is the store's to look at. */
+    p->stats.batch_bytes = p->open ? batch_bytes(p->open) : 0;
+}
+
+const struct pipeline_stats *pipeline_stats(struct pipeline *p)
+{
+    measure(p);
+    return &p->stats;
+}
+
+size_t pipeline_partitions(const struct pipeline *p)
+{
+    return p->lane_count * p->options.topic_count;
+}
+
+bool pipeline_partition(const struct pipeline *p, size_t index, struct pipeline_partition *out)
+{
+    const struct lane *lane = p->lanes[index / p->options.topic_count];
+    if (!lane)
+        return false;
+    const struct lane_topic *topic = &lane->topics[index % p->options.topic_count];
+    *out = (struct pipeline_partition){
+        .topic = (uint32_t)(index % p->options.topic_count),
+        .partition = lane->number,
+        .phase = lane->phase,
+        .epoch = lane->epoch,
+        .committed = topic->committed,
+        .position = topic->position,
+        .high_offset = topic->high_offset,
+        .seen_through_us = topic->seen_through_us,
+        .stop_reason = lane->phase == LANE_STOPPED ? lane->stop_reason : "",
+    };
+    return true;
+}
+
+bool pipeline_ready(const struct pipeline *p)
+{
+    bool any = false;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        const struct lane *lane = p->lanes[i];
+        if (!lane || !lane->assigned)
+            continue;
+        any = true;
+        if (lane->phase != LANE_RUNNING)
+            return false;
+    }
+    return any && !p->lost && !p->revoking;
+}

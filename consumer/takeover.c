@@ -1,0 +1,541 @@
+/* Lanes come and go: assignment, taking over, holding the log against what the store remembers, stopping. */
+#include "engine.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define BACKOFF_FIRST_US (ENGINE_SECOND_US / 4)
+#define BACKOFF_LAST_US (30 * ENGINE_SECOND_US)
+
+static struct lane *make_lane(struct pipeline *p, int32_t number)
+{
+    if ((size_t)number >= p->lane_count) {
+        size_t count = (size_t)number + 1;
+        struct lane **lanes = realloc(p->lanes, count * sizeof(struct lane *));
+        if (!lanes)
+            return NULL;
+        for (size_t i = p->lane_count; i < count; i++)
+            lanes[i] = NULL;
+        p->lanes = lanes;
+        p->lane_count = count;
+    }
+    if (p->lanes[number])
+        return p->lanes[number];
+    struct lane *lane = malloc(sizeof *lane);
+    if (lane && !lane_init(lane, number, p->options.topic_count)) {
+        free(lane);
+        lane = NULL;
+    }
+    return p->lanes[number] = lane;
+}
+
+static bool wholly_assigned(const struct pipeline *p, const struct source_event *event, int32_t number)
+{
+    size_t topics = 0;
+    for (size_t i = 0; i < event->assigned_count; i++)
+        topics += event->assigned[i].partition == number;
+    return topics == p->options.topic_count;
+}
+
+static void ask(struct pipeline *p, struct lane *lane, uint32_t topic_index, bool fingerprint)
+{
+    struct lane_topic *topic = &lane->topics[topic_index];
+    if (topic->probing)
+        return;
+    topic->probing = true;
+    topic->asked_at_us = p->now_us;
+    topic->asked_position = topic->position;
+    topic->asked_offset = fingerprint ? topic->committed_last_offset : -1;
+    topic->asked_fingerprint = topic->committed_fingerprint;
+    p->ports.source.probe(p->ports.source.self, topic_index, lane->number, topic->asked_offset);
+}
+
+static void enter(struct pipeline *p, struct lane *lane, enum lane_phase phase)
+{
+    lane->phase = phase;
+    for (uint32_t i = 0; i < lane->topic_count; i++) {
+        lane->topics[i].probed = false;
+        if (phase == LANE_READING_FLAGS || phase == LANE_CHECKING)
+            ask(p, lane, i, phase == LANE_CHECKING);
+    }
+}
+
+static void begin_lane(struct pipeline *p, struct lane *lane)
+{
+    if (!lane->flags) {
+        lane->flags = flag_book_new(lane->number);
+        lane->flags_serial = ++p->next_serial;
+    }
+    if (!lane->flags) {
+        takeover_again(p, lane);
+        return;
+    }
+    lane->flags_caught_up = false;
+    p->ports.flags.tail(p->ports.flags.self, lane->number);
+    enter(p, lane, LANE_READING_FLAGS);
+}
+
+void takeover_assigned(struct pipeline *p, const struct source_event *event)
+{
+    p->consume_asked = true;
+    for (size_t i = 0; i < event->assigned_count; i++) {
+        int32_t number = event->assigned[i].partition;
+        if (!wholly_assigned(p, event, number)) {
+            engine_note(p, NOTE_WARN, number, "not all topics of this lane are assigned here: it is not consumed");
+            continue;
+        }
+        struct lane *lane = make_lane(p, number);
+        if (!lane) {
+            engine_note(p, NOTE_ALERT, number, "out of memory: the lane can't be taken over");
+            continue;
+        }
+        lane->assigned = true;
+        if (lane->phase == LANE_IDLE)
+            begin_lane(p, lane);
+    }
+}
+
+/* Puts every lane down. What is not committed by now is undone; where its commit may still be under way, the whole
+ * state is forgotten. */
+static void release(struct pipeline *p)
+{
+    bool unknown = p->closed_submitted || p->in_doubt;
+    if (!settle_idle(p))
+        settle_rewind(p, "the group took the lanes back");
+    for (size_t i = 0; i < p->lane_count; i++) {
+        struct lane *lane = p->lanes[i];
+        if (!lane || !lane->assigned)
+            continue;
+        lane->assigned = false;
+        if (unknown || p->lost || lane->phase != LANE_RUNNING)
+            lane_drop(lane);
+        lane->phase = LANE_IDLE;
+        lane->backoff_us = 0;
+        p->ports.flags.untail(p->ports.flags.self, lane->number);
+    }
+    p->revoking = false;
+    p->consume_asked = false;
+    p->generation = 0;
+    p->ports.source.release(p->ports.source.self);
+}
+
+void takeover_revoked(struct pipeline *p, const struct source_event *event)
+{
+    p->revoking = true;
+    p->close_asked = true;
+    p->revoke_by_us = event->lost ? p->now_us : p->now_us + ENGINE_REVOKE_US;
+    if (event->lost)
+        release(p);
+}
+
+void takeover_again(struct pipeline *p, struct lane *lane)
+{
+    lane_drop(lane);
+    lane->phase = LANE_WAITING;
+    lane->backoff_us = lane->backoff_us ? lane->backoff_us * 2 : BACKOFF_FIRST_US;
+    if (lane->backoff_us > BACKOFF_LAST_US)
+        lane->backoff_us = BACKOFF_LAST_US;
+    lane->retry_at_us = p->now_us + lane->backoff_us;
+    p->consume_asked = true;
+}
+
+void takeover_stop(struct pipeline *p, struct lane *lane, const char *format, ...)
+{
+    char reason[sizeof lane->stop_reason];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(reason, sizeof reason, format, arguments);
+    va_end(arguments);
+    if (strcmp(reason, lane->stop_reason) != 0 || lane->phase == LANE_RUNNING)
+        engine_note(p, NOTE_ALERT, lane->number, "lane stopped: %s", reason);
+    memcpy(lane->stop_reason, reason, sizeof reason);
+    lane->phase = LANE_STOPPED;
+    lane->retry_at_us = p->now_us + ENGINE_STOPPED_RETRY_US;
+    p->consume_asked = true;
+}
+
+/* Asks why: removed records, a shorter log and a corrupt batch read differently to a person. */
+void takeover_broken(struct pipeline *p, const struct source_event *event)
+{
+    struct lane *lane = engine_lane(p, event->partition);
+    if (event->generation != p->generation || !engine_running(lane))
+        return;
+    engine_note(p, NOTE_WARN, lane->number, "%s: %s", p->options.topics[event->topic], event->detail);
+    takeover_stop(p, lane, "%s: %s", p->options.topics[event->topic], event->detail);
+    lane->retry_at_us = p->now_us + ENGINE_SECOND_US;
+}
+
+/* What the log lacks of what the store remembers; true if nothing. */
+static bool log_matches(struct pipeline *p, struct lane *lane, struct lane_topic *topic, const char *name)
+{
+    bool fresh = topic->committed < 0;
+    if (fresh) {
+        topic->position = topic->gap = topic->low_offset;
+    } else if (topic->high_offset < topic->committed) {
+        takeover_stop(p, lane, "%s/%d ends at offset %" PRId64 ", but offsets up to %" PRId64
+                      " were read: the topic was recreated or truncated. Free the lane with `usagebox offsets seek`",
+                      name, lane->number, topic->high_offset, topic->committed);
+        return false;
+    } else if (topic->low_offset > topic->committed) {
+        takeover_stop(p, lane, "%s/%d begins at offset %" PRId64 ": %" PRId64 " records from offset %" PRId64
+                      " on were removed before they were read. Free the lane with `usagebox offsets accept`",
+                      name, lane->number, topic->low_offset, topic->low_offset - topic->committed, topic->committed);
+        return false;
+    } else if (topic->asked_offset >= 0 && topic->found && topic->found_fingerprint != topic->asked_fingerprint) {
+        takeover_stop(p, lane, "%s/%d holds another record at offset %" PRId64
+                      " than the one that was read: the topic was recreated. Free the lane with `usagebox offsets seek`",
+                      name, lane->number, topic->asked_offset);
+        return false;
+    } else if (topic->asked_offset >= 0 && !topic->found) {
+        engine_note(p, NOTE_WARN, lane->number, "%s/%d: the last record read, at offset %" PRId64
+                    ", is gone (retention): that this is the same topic can't be verified", name, lane->number,
+                    topic->asked_offset);
+    }
+    return true;
+}
+
+static bool count_pending(struct pipeline *p, struct lane *lane)
+{
+    struct store_lane *restored = lane->pending;
+    if (!restored)
+        return true;
+    for (size_t i = 0; i < restored->pending_count; i++) {
+        const struct store_pending *pending = &restored->pending[i];
+        struct ceiling_origin origin = {pending->topic, pending->partition, pending->offset};
+        if (!intake_pending(p, lane, &pending->event, origin))
+            return false;
+    }
+    lane_release_pending(lane);
+    return true;
+}
+
+static void run_lane(struct pipeline *p, struct lane *lane)
+{
+    lane->phase = LANE_RUNNING;
+    lane->backoff_us = 0;
+    lane->stop_reason[0] = 0;
+    lane->catching_up = true;
+    p->consume_asked = true;
+    struct enforce_context context = {p, lane, -1};
+    if (!settle_join(p, lane) || !count_pending(p, lane) ||
+        !ceiling_book_judge(lane->book, DECIDED_BY_CEILINGS, p->now_us, enforce_decided, &context))
+        engine_out_of_memory(p);
+    engine_note(p, NOTE_INFO, lane->number, "lane runs, epoch %" PRId64 ", %zu dedupe keys", lane->epoch,
+                dedupe_count(lane->dedupe));
+}
+
+static bool all_probed(const struct lane *lane)
+{
+    for (size_t i = 0; i < lane->topic_count; i++)
+        if (!lane->topics[i].probed)
+            return false;
+    return true;
+}
+
+static void check_lane(struct pipeline *p, struct lane *lane)
+{
+    if (!all_probed(lane) || !p->open)
+        return;
+    for (size_t i = 0; i < lane->topic_count; i++)
+        if (!log_matches(p, lane, &lane->topics[i], p->options.topics[i]))
+            return;
+    run_lane(p, lane);
+}
+
+/* While a lane runs: its watermarks once a second, and now and then whether its log still is the one that was read. */
+static void watch_lane(struct pipeline *p, struct lane *lane)
+{
+    for (uint32_t i = 0; i < lane->topic_count; i++) {
+        struct lane_topic *topic = &lane->topics[i];
+        if (p->now_us - topic->asked_at_us < ENGINE_SECOND_US && topic->asked_at_us <= p->now_us)
+            continue;
+        bool fingerprint = p->now_us - topic->fingerprint_at_us >= ENGINE_FINGERPRINT_US;
+        if (fingerprint && !topic->probing)
+            topic->fingerprint_at_us = p->now_us;
+        ask(p, lane, i, fingerprint);
+    }
+}
+
+static void ask_again(struct pipeline *p, struct lane *lane, bool fingerprint)
+{
+    for (uint32_t i = 0; i < lane->topic_count; i++)
+        if (!lane->topics[i].probed && p->now_us - lane->topics[i].asked_at_us >= ENGINE_SECOND_US)
+            ask(p, lane, i, fingerprint);
+}
+
+/* Everything that was read is behind a log's end that was asked for when nothing newer could be in it. */
+static void watermarks_seen(struct pipeline *p, struct lane *lane, struct lane_topic *topic, const struct source_probe *probe)
+{
+    if (probe->high_offset < topic->asked_position) {
+        takeover_stop(p, lane, "the log ends at offset %" PRId64 ", but offsets up to %" PRId64
+                      " were read: the topic was recreated or truncated. Free the lane with `usagebox offsets seek`",
+                      probe->high_offset, topic->asked_position);
+    } else if (topic->asked_offset >= 0 && probe->found && probe->fingerprint != topic->asked_fingerprint) {
+        takeover_stop(p, lane, "another record stands at offset %" PRId64 " than the one that was read: the topic was "
+                      "recreated. Free the lane with `usagebox offsets seek`", topic->asked_offset);
+    } else if (topic->position >= probe->high_offset && probe->asked_at_us > topic->seen_through_us) {
+        topic->seen_through_us = probe->asked_at_us;
+    }
+}
+
+static void stop_all(struct pipeline *p, int32_t stored, int32_t present)
+{
+    for (size_t i = 0; i < p->lane_count; i++)
+        if (p->lanes[i] && p->lanes[i]->assigned)
+            takeover_stop(p, p->lanes[i], "the usage topics had %d partitions and have %d now: customers would change "
+                          "lanes. Nothing is taken in until the lanes are re-homed", stored, present);
+}
+
+void takeover_probed(struct pipeline *p, const struct source_event *event)
+{
+    struct lane *lane = engine_lane(p, event->partition);
+    if (!lane)
+        return;
+    struct lane_topic *topic = &lane->topics[event->topic];
+    topic->probing = false;
+    if (event->probe_failed) {
+        engine_note(p, NOTE_DEBUG, lane->number, "watermarks of %s: %s", p->options.topics[event->topic], event->detail);
+        return;
+    }
+    /* Asked before the lane came to this phase: CHECKING needs the fingerprint of what was restored. */
+    if (lane->phase == LANE_CHECKING && topic->asked_offset != topic->committed_last_offset) {
+        ask(p, lane, event->topic, true);
+        return;
+    }
+    topic->probed = true;
+    topic->low_offset = event->probe.low_offset;
+    topic->high_offset = event->probe.high_offset;
+    topic->partition_count = event->probe.partition_count;
+    topic->found = event->probe.found;
+    topic->found_fingerprint = event->probe.fingerprint;
+    if (!engine_running(lane))
+        return;
+    if (p->partition_count && event->probe.partition_count != p->partition_count)
+        stop_all(p, p->partition_count, event->probe.partition_count);
+    else
+        watermarks_seen(p, lane, topic, &event->probe);
+}
+
+static void measure_backlog(struct pipeline *p)
+{
+    int64_t backlog = 0;
+    for (size_t i = 0; i < p->lane_count; i++)
+        for (size_t t = 0; engine_running(p->lanes[i]) && t < p->options.topic_count; t++)
+            if (p->lanes[i]->topics[t].high_offset > p->lanes[i]->topics[t].position)
+                backlog += p->lanes[i]->topics[t].high_offset - p->lanes[i]->topics[t].position;
+    p->behind = backlog > p->options.max_rows / 8;
+}
+
+void takeover_advance(struct pipeline *p)
+{
+    if (p->revoking && (settle_idle(p) || p->now_us >= p->revoke_by_us))
+        release(p);
+    measure_backlog(p);
+    for (size_t i = 0; i < p->lane_count; i++) {
+        struct lane *lane = p->lanes[i];
+        if (!lane || !lane->assigned)
+            continue;
+        if ((lane->phase == LANE_WAITING || lane->phase == LANE_STOPPED) && p->now_us >= lane->retry_at_us)
+            begin_lane(p, lane);
+        else if (lane->phase == LANE_READING_FLAGS && lane->flags_caught_up && all_probed(lane))
+            lane->phase = LANE_TAKING;
+        else if (lane->phase == LANE_READING_FLAGS)
+            ask_again(p, lane, false);
+        else if (lane->phase == LANE_CHECKING)
+            ask_again(p, lane, true), check_lane(p, lane);
+        else if (lane->phase == LANE_RUNNING)
+            watch_lane(p, lane);
+    }
+}
+
+static size_t count_taking(const struct pipeline *p)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < p->lane_count; i++)
+        count += p->lanes[i] && p->lanes[i]->assigned && p->lanes[i]->phase == LANE_TAKING;
+    return count;
+}
+
+/* 0: the topics disagree, and the lane was stopped for it. */
+static int32_t lane_partition_count(struct pipeline *p, struct lane *lane)
+{
+    int32_t count = lane->topics[0].partition_count;
+    for (size_t i = 1; i < lane->topic_count; i++)
+        if (lane->topics[i].partition_count != count) {
+            takeover_stop(p, lane, "the usage topics have unequal partition counts: %s has %d, %s has %d. Make them equal",
+                          p->options.topics[0], count, p->options.topics[i], lane->topics[i].partition_count);
+            return 0;
+        }
+    return count;
+}
+
+/* Lanes are taken over when nothing of the old owner's (ourselves, perhaps) is under way. */
+struct store_job *takeover_job(struct pipeline *p)
+{
+    size_t count = count_taking(p);
+    if (count == 0 || p->revoking)
+        return NULL;
+    if (!settle_idle(p)) {
+        p->close_asked = true;
+        return NULL;
+    }
+    struct store_job *job = settle_new_job(p, STORE_TAKEOVER);
+    if (!job || !(job->lanes = calloc(count, sizeof *job->lanes))) {
+        free(job);
+        return NULL;
+    }
+    job->known_generation = ceilings_newest(p) ? ceilings_newest(p)->generation : -1;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        struct lane *lane = p->lanes[i];
+        if (!lane || !lane->assigned || lane->phase != LANE_TAKING)
+            continue;
+        int32_t partitions = lane_partition_count(p, lane);
+        if (partitions == 0)
+            continue;
+        job->settings.partition_count = partitions;
+        job->lanes[job->lane_count++] = (struct store_lane){
+            .lane = lane->number,
+            .epoch_above = flag_book_highest_epoch(lane->flags),
+            .kept_epoch = lane_has_state(lane) ? lane->epoch : 0,
+        };
+    }
+    if (job->lane_count > 0)
+        return job;
+    free(job->lanes);
+    free(job);
+    return NULL;
+}
+
+/* Flags may be out for events that were decided but never committed, by us or by an earlier owner. */
+static void set_reached(struct pipeline *p, struct lane *lane)
+{
+    for (size_t i = 0; i < lane->topic_count; i++) {
+        struct lane_topic *topic = &lane->topics[i];
+        int64_t flagged = flag_book_reached(lane->flags, text_of(p->options.topics[i]), lane->number) + 1;
+        if (flagged > topic->reached)
+            topic->reached = flagged;
+    }
+}
+
+static bool still_ours(const struct lane *lane, const struct store_lane *taken)
+{
+    if (!taken->kept)
+        return false;
+    for (size_t i = 0; i < lane->topic_count; i++)
+        if (taken->offsets[i].next_offset != lane->topics[i].committed)
+            return false;
+    return true;
+}
+
+static bool use_taken(struct pipeline *p, struct lane *lane, struct store_lane *taken)
+{
+    lane_drop(lane);
+    if (!lane_restore(lane, taken))
+        return false;
+    flag_book_epoch(lane->flags, lane->epoch);
+    const struct ceiling_catalogue *catalogue = ceilings_at(p, lane->ceilings_generation);
+    if (catalogue)
+        ceiling_book_use(lane->book, catalogue);
+    else
+        lane->ceilings_generation = -1; /* counted anew from usage_hourly */
+    set_reached(p, lane);
+    return enforce_restore(p, lane);
+}
+
+static void free_taken(struct store_lane *taken)
+{
+    dedupe_free(taken->dedupe);
+    ceiling_book_free(taken->book);
+    if (taken->arena)
+        arena_free(taken->arena);
+    free(taken->arena);
+    taken->arena = NULL;
+}
+
+static bool keep_pending(struct lane *lane, struct store_lane *taken)
+{
+    if (taken->pending_count == 0)
+        return true;
+    lane->pending = malloc(sizeof *lane->pending);
+    if (!lane->pending)
+        return false;
+    *lane->pending = *taken;
+    taken->arena = NULL;
+    return true;
+}
+
+static void lane_taken(struct pipeline *p, struct store_lane *taken)
+{
+    struct lane *lane = engine_lane(p, taken->lane);
+    bool wanted = lane && lane->assigned && lane->phase == LANE_TAKING;
+    bool kept = wanted && still_ours(lane, taken);
+    if (!wanted) {
+        free_taken(taken);
+    } else if (!kept && (taken->kept || !use_taken(p, lane, taken))) {
+        /* The row is ours but not where we left it, or memory is short. */
+        free_taken(taken);
+        takeover_again(p, lane);
+    } else if (!kept && !keep_pending(lane, taken)) {
+        free_taken(taken);
+        takeover_again(p, lane);
+    } else {
+        free_taken(taken);
+        enter(p, lane, LANE_CHECKING);
+    }
+}
+
+static void take_settings(struct pipeline *p, struct store_job *job, int32_t present)
+{
+    p->secret = job->settings.secret;
+    p->partition_count = job->settings.partition_count;
+    if (p->options.partitioner == PARTITIONER_UNKNOWN && job->settings.partitioner != PARTITIONER_UNKNOWN) {
+        p->partitioner = job->settings.partitioner;
+        p->partitioner_stored = true;
+    }
+    ceilings_loaded(p, job->catalogue);
+    if (present != p->partition_count)
+        stop_all(p, p->partition_count, present);
+}
+
+void takeover_done(struct pipeline *p, struct store_job *job)
+{
+    if (job->status == STORE_DONE) {
+        int32_t present = p->partition_count;
+        for (size_t i = 0; i < p->lane_count; i++)
+            if (p->lanes[i] && p->lanes[i]->phase == LANE_TAKING)
+                present = p->lanes[i]->topics[0].partition_count;
+        take_settings(p, job, present);
+        for (size_t i = 0; i < job->lane_count; i++)
+            lane_taken(p, &job->lanes[i]);
+    }
+    for (size_t i = 0; i < job->lane_count; i++) {
+        struct lane *lane = engine_lane(p, job->lanes[i].lane);
+        if (job->status == STORE_FATAL && lane && lane->phase == LANE_TAKING)
+            takeover_stop(p, lane, "PostgreSQL: %s", job->detail);
+        else if (job->status == STORE_FENCED && lane && lane->phase == LANE_TAKING)
+            takeover_again(p, lane);
+        if (job->status != STORE_DONE)
+            free_taken(&job->lanes[i]);
+    }
+    free(job->lanes);
+}
+
+void takeover_consume(struct pipeline *p)
+{
+    size_t count = 0;
+    struct source_position *positions =
+        arena_alloc(p->scratch, (p->lane_count * p->options.topic_count + 1) * sizeof *positions);
+    if (!positions)
+        return;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        struct lane *lane = p->lanes[i];
+        for (uint32_t t = 0; engine_running(lane) && t < lane->topic_count; t++) {
+            positions[count++] = (struct source_position){t, lane->number, lane->topics[t].position};
+            lane->topics[t].jumps_trusted = false;
+        }
+    }
+    p->generation = p->ports.source.consume(p->ports.source.self, positions, count);
+    p->consume_asked = false;
+}

@@ -1,5 +1,5 @@
-/* A new catalogue of ceilings, lane by lane: it counts in shadow from a batch boundary on, is given the sums as they
- * were at that boundary, and decides once the batch that adopts it is committed. */
+/* A new catalogue of ceilings, lane by lane: it counts in shadow from a batch boundary on, is given the sums
+ * as they were at that boundary, and decides once the batch that adopts it is committed. */
 #include "engine.h"
 
 #include <stdlib.h>
@@ -21,7 +21,8 @@ void ceilings_loaded(struct pipeline *p, struct ceiling_catalogue *catalogue)
 {
     if (!catalogue)
         return;
-    struct ceiling_catalogue **all = realloc(p->catalogues, (p->catalogue_count + 1) * sizeof(struct ceiling_catalogue *));
+    struct ceiling_catalogue **all =
+        realloc(p->catalogues, (p->catalogue_count + 1) * sizeof(struct ceiling_catalogue *));
     if (!all || ceilings_at(p, catalogue->generation)) {
         if (all)
             p->catalogues = all;
@@ -35,7 +36,8 @@ void ceilings_loaded(struct pipeline *p, struct ceiling_catalogue *catalogue)
 static bool used(const struct pipeline *p, const struct ceiling_catalogue *catalogue)
 {
     for (size_t i = 0; i < p->lane_count; i++)
-        if (p->lanes[i] && lane_has_state(p->lanes[i]) && ceiling_book_catalogue(p->lanes[i]->book) == catalogue)
+        if (p->lanes[i] && lane_has_state(p->lanes[i]) &&
+            ceiling_book_catalogue(p->lanes[i]->book) == catalogue)
             return true;
     return catalogue == p->ceilings_target || catalogue == ceilings_newest(p);
 }
@@ -110,7 +112,8 @@ bool ceilings_closing(struct pipeline *p, struct batch *batch)
         struct lane *lane = p->lanes[i];
         if (!lane || !lane->shadowing)
             continue;
-        if (!ceiling_book_adopt(lane->book) || !batch_adopt_ceilings(batch, lane->number, p->ceilings_target->generation))
+        if (!ceiling_book_adopt(lane->book) ||
+            !batch_adopt_ceilings(batch, lane->number, p->ceilings_target->generation))
             return false;
     }
     p->ceilings_stage = CEILINGS_ADOPTING;
@@ -165,7 +168,7 @@ void ceilings_failed(struct pipeline *p)
 
 struct store_job *ceilings_job(struct pipeline *p)
 {
-    if (p->ceilings_stage != CEILINGS_SEEDING)
+    if (p->ceilings_stage != CEILINGS_SEEDING || p->now_us < p->ceilings_retry_at_us)
         return NULL;
     struct store_job *job = settle_new_job(p, STORE_SEED);
     if (job)
@@ -173,8 +176,8 @@ struct store_job *ceilings_job(struct pipeline *p)
     return job;
 }
 
-/* Sums come for all customers; a customer's lane is told by the partitioner, as far as it is known: with several
- * candidates no lane had a record that tells them apart, and every candidate's lane may count it. */
+/* Sums come for all customers; a customer's lane is told by the partitioner, as far as it is known: with
+ * several candidates no lane had a record that tells them apart, and every candidate's lane may count it. */
 static bool may_be_of(const struct pipeline *p, const struct lane *lane, struct text customer_id)
 {
     if (p->partition_count == 1)
@@ -208,6 +211,7 @@ void ceilings_seeded(struct pipeline *p, struct store_job *job)
         p->close_asked = true;
     } else if (job->status != STORE_LOST) {
         engine_note(p, NOTE_ALERT, -1, "the sums for new ceilings can't be read: %s", job->detail);
+        p->ceilings_retry_at_us = p->now_us + ENGINE_SECOND_US;
     }
     if (job->arena)
         arena_free(job->arena);

@@ -14,7 +14,8 @@ static struct latency_slot *slot_of(struct pipeline *p, uint64_t cookie)
 }
 
 /* Publishes at once: the record that crossed a ceiling may be the first of many in this turn. */
-static bool desire(struct enforce_context *context, struct text key, struct text value, const struct decision *decision)
+static bool desire(struct enforce_context *context, struct text key, struct text value,
+                   const struct decision *decision)
 {
     struct pipeline *p = context->pipeline;
     struct flag_book *flags = context->lane->flags;
@@ -75,7 +76,8 @@ static void acknowledged(struct pipeline *p, struct lane *lane, const struct fla
         return;
     if (event->kind == FLAG_FAILED) {
         p->stats.flags_failed++;
-        engine_note(p, NOTE_WARN, lane->number, "a flag was not taken by Kafka and is sent again: %s", event->detail);
+        engine_note(p, NOTE_WARN, lane->number, "a flag was not taken by Kafka and is sent again: %s",
+                    event->detail);
         flag_book_failed(lane->flags, cookie);
         return;
     }
@@ -84,13 +86,15 @@ static void acknowledged(struct pipeline *p, struct lane *lane, const struct fla
     if (slot->cookie != event->cookie)
         return;
     int64_t since_record_us = slot->record_ms < 0 ? -1 : event->acknowledged_at_us - slot->record_ms * 1000;
-    p->ports.observer.flag_done(p->ports.observer.self, event->acknowledged_at_us - slot->decided_at_us, since_record_us);
+    p->ports.observer.flag_done(p->ports.observer.self, event->acknowledged_at_us - slot->decided_at_us,
+                                since_record_us);
     slot->cookie = 0;
 }
 
 static void seen(struct pipeline *p, struct lane *lane, const struct flag_event *event)
 {
-    if (lane->flags && !flag_book_seen(lane->flags, event->key, event->value, event->has_sequence, event->sequence))
+    if (lane->flags &&
+        !flag_book_seen(lane->flags, event->key, event->value, event->has_sequence, event->sequence))
         engine_out_of_memory(p);
 }
 
@@ -134,7 +138,10 @@ void enforce_tick(struct pipeline *p)
         if (!engine_running(lane))
             continue;
         tick_lane(p, lane);
-        if (second && lane->flags && !flag_book_bury(lane->flags, p->now_us, ENGINE_TOMBSTONE_US))
+        if (!second)
+            continue;
+        ceiling_book_forget(lane->book, p->now_us - ENGINE_COUNTED_US);
+        if (!flag_book_bury(lane->flags, p->now_us, ENGINE_TOMBSTONE_US))
             engine_out_of_memory(p);
     }
     if (second) {
@@ -167,7 +174,8 @@ static bool restore_state(void *self, const struct ceiling_state *state)
     struct restoring *restoring = self;
     struct arena *arena = restoring->p->scratch;
     struct text key = flag_key(arena, state->customer_id, state->ceiling, state->scope);
-    return key.bytes && flag_book_restore(restoring->lane->flags, key, state->flag, state->decision_id, state->active);
+    return key.bytes &&
+           flag_book_restore(restoring->lane->flags, key, state->flag, state->decision_id, state->active);
 }
 
 bool enforce_restore(struct pipeline *p, struct lane *lane)

@@ -20,6 +20,8 @@ enum {
 #define ENGINE_TOMBSTONE_US ENGINE_DAY_US
 #define ENGINE_STOPPED_RETRY_US (10 * ENGINE_SECOND_US)
 #define ENGINE_FINGERPRINT_US (30 * ENGINE_SECOND_US)
+/* Ceilings of periods that ended longer ago are not counted any more: how long counters stay in memory. */
+#define ENGINE_COUNTED_US (7 * ENGINE_DAY_US)
 
 enum ceilings_stage {
     CEILINGS_SETTLED,
@@ -80,7 +82,7 @@ struct pipeline {
     bool close_asked;
     bool closed_submitted;
     const char *rewind_asked; /* why; done as soon as the store has nothing of ours under way */
-    bool in_doubt; /* the closed batch's COMMIT was under way when the store was lost */
+    bool in_doubt;            /* the closed batch's COMMIT was under way when the store was lost */
     int64_t closed_at_us;
     bool flags_late; /* alerted that the closed batch commits without its flags acknowledged */
 
@@ -98,6 +100,7 @@ struct pipeline {
     size_t catalogue_count;
     enum ceilings_stage ceilings_stage;
     const struct ceiling_catalogue *ceilings_target; /* what shadowing lanes are about to adopt */
+    int64_t ceilings_retry_at_us;
     uint64_t ceilings_batch; /* the boundary's or the adopting batch's number */
 
     struct latency_slot latencies[ENGINE_LATENCY_SLOTS];
@@ -119,17 +122,19 @@ void takeover_revoked(struct pipeline *p, const struct source_event *event);
 void takeover_probed(struct pipeline *p, const struct source_event *event);
 void takeover_broken(struct pipeline *p, const struct source_event *event);
 void takeover_done(struct pipeline *p, struct store_job *job);
-void takeover_advance(struct pipeline *p);      /* every lane one step, if it can */
+void takeover_advance(struct pipeline *p);          /* every lane one step, if it can */
 struct store_job *takeover_job(struct pipeline *p); /* the next job that lanes wait for; NULL: none */
-void takeover_stop(struct pipeline *p, struct lane *lane, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void takeover_stop(struct pipeline *p, struct lane *lane, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void takeover_again(struct pipeline *p, struct lane *lane); /* fenced or dropped: with backoff */
-void takeover_consume(struct pipeline *p);      /* tells the source what to consume from where */
+void takeover_consume(struct pipeline *p);                  /* tells the source what to consume from where */
 
 /* intake.c */
 void intake_records(struct pipeline *p, const struct source_event *event);
 void intake_end(struct pipeline *p, const struct source_event *event);
 bool intake_wanted(const struct pipeline *p);
-bool intake_pending(struct pipeline *p, struct lane *lane, const struct event *event, struct ceiling_origin origin);
+bool intake_pending(struct pipeline *p, struct lane *lane, const struct event *event,
+                    struct ceiling_origin origin);
 
 /* enforce.c */
 struct enforce_context {

@@ -1,5 +1,6 @@
-/* Where flags go, and what the enforcement topic holds. Production: an idempotent librdkafka producer and a tailing
- * consumer (kafka_flags.h); simulation: a fake topic. Partition = lane. Polled from one thread, never blocks. */
+/* Where flags go, and what the enforcement topic holds. Production: an idempotent librdkafka producer and a
+ * tailing consumer (kafka_flags.h); simulation: a fake topic. Partition = lane. Polled from one thread, never
+ * blocks. */
 #ifndef UB_FLAG_SINK_H
 #define UB_FLAG_SINK_H
 
@@ -33,12 +34,12 @@ struct flag_event {
 };
 
 struct flag_sink {
-    /* Copies and sends; value.bytes NULL: a tombstone. The sequence goes along as a header. False: the queue is
-     * full, try again after poll(). */
-    bool (*publish)(void *self, int32_t lane, struct text key, struct text value, struct flag_sequence sequence,
-                    uint64_t cookie);
+    /* Copies and sends; value.bytes NULL: a tombstone. The sequence goes along as a header. False: the queue
+     * is full, try again after poll(). */
+    bool (*publish)(void *self, int32_t lane, struct text key, struct text value,
+                    struct flag_sequence sequence, uint64_t cookie);
     void (*poll)(void *self, struct flag_event *event); /* returns at once; FLAG_NOTHING: no more now */
-    void (*tail)(void *self, int32_t lane);             /* read the lane's partition from its start, and follow it */
+    void (*tail)(void *self, int32_t lane); /* read the lane's partition from its start, and follow it */
     void (*untail)(void *self, int32_t lane);
     void *self;
 };

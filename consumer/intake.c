@@ -7,7 +7,8 @@ enum { MISPLACED_ALERT_RECORDS = 1000 };
 
 static bool over_memory(const struct pipeline *p)
 {
-    return p->options.memory_limit_bytes > 0 && (int64_t)p->stats.dedupe_bytes > p->options.memory_limit_bytes;
+    return p->options.memory_limit_bytes > 0 &&
+           (int64_t)p->stats.dedupe_bytes > p->options.memory_limit_bytes;
 }
 
 static size_t keys_ahead(const struct pipeline *p)
@@ -42,7 +43,8 @@ static const struct refused_row *find_refused(const struct pipeline *p, const st
 {
     for (size_t i = 0; i < p->refused_count; i++) {
         const struct ceiling_origin *origin = &p->refused[i].origin;
-        if (origin->topic == record->topic && origin->partition == record->partition && origin->offset == record->offset)
+        if (origin->topic == record->topic && origin->partition == record->partition &&
+            origin->offset == record->offset)
             return &p->refused[i];
     }
     return NULL;
@@ -53,14 +55,17 @@ static enum refusal refuse_lane(struct pipeline *p, const struct record *record,
     int32_t lane = partitioner_lane(p->partitioner, record->key, p->partition_count);
     if (lane == record->partition)
         return REFUSAL_NONE;
-    snprintf(detail, size, "the key belongs to partition %d of %d by %s, but the record lies in partition %d; replay it, "
-             "and let the producer partition by %s", lane, p->partition_count, partitioner_names[p->partitioner],
-             record->partition, partitioner_names[p->partitioner]);
+    snprintf(detail, size,
+             "the key belongs to partition %d of %d by %s, but the record lies in partition %d; replay it, "
+             "and let the producer partition by %s",
+             lane, p->partition_count, partitioner_names[p->partitioner], record->partition,
+             partitioner_names[p->partitioner]);
     return REFUSAL_WRONG_PARTITION;
 }
 
 /* While the partitioner is not known, a record is misplaced only if no candidate puts it where it is. */
-static enum refusal refuse_unlearned(struct pipeline *p, const struct record *record, char *detail, size_t size)
+static enum refusal refuse_unlearned(struct pipeline *p, const struct record *record, char *detail,
+                                     size_t size)
 {
     for (int c = PARTITIONER_UNKNOWN + 1; c < PARTITIONER_COUNT; c++)
         if (partitioner_lane((enum partitioner)c, record->key, p->partition_count) == record->partition)
@@ -70,12 +75,13 @@ static enum refusal refuse_unlearned(struct pipeline *p, const struct record *re
     return REFUSAL_WRONG_PARTITION;
 }
 
-static enum refusal judge_lane(struct pipeline *p, const struct record *record, const struct event *event, char *detail,
-                               size_t size)
+static enum refusal judge_lane(struct pipeline *p, const struct record *record, const struct event *event,
+                               char *detail, size_t size)
 {
     enum refusal refusal;
     if (!record->key.bytes || !text_equal(record->key, event->customer_id)) {
-        snprintf(detail, size, "the record's key is not its customer_id; replay it, and let the producer use "
+        snprintf(detail, size,
+                 "the record's key is not its customer_id; replay it, and let the producer use "
                  "customer_id as the key");
         refusal = REFUSAL_KEY_MISMATCH;
     } else if (p->partitioner == PARTITIONER_UNKNOWN) {
@@ -95,9 +101,11 @@ static void alert_misplaced(struct pipeline *p)
     if (p->placed + p->misplaced < MISPLACED_ALERT_RECORDS)
         return;
     if (p->misplaced > p->placed)
-        engine_note(p, NOTE_ALERT, -1,
-                    "more than half of the records lie in the wrong lane for partitioner %s: check kafka.partitioner "
-                    "and the producers", partitioner_names[p->partitioner]);
+        engine_note(
+            p, NOTE_ALERT, -1,
+            "more than half of the records lie in the wrong lane for partitioner %s: check kafka.partitioner "
+            "and the producers",
+            partitioner_names[p->partitioner]);
     p->placed = p->misplaced = 0;
 }
 
@@ -116,13 +124,15 @@ static bool refuse(struct intake *in, enum refusal reason, const char *detail)
     return batch_dead(p->open, &p->secret, in->topic->row, in->record, reason, detail);
 }
 
-static bool count(struct intake *in, const struct event *event, struct ceiling_origin origin, int64_t record_ms)
+static bool count(struct intake *in, const struct event *event, struct ceiling_origin origin,
+                  int64_t record_ms)
 {
     struct enforce_context context = {in->p, in->lane, record_ms};
     return ceiling_book_count(in->lane->book, event, origin, in->p->now_us, enforce_decided, &context);
 }
 
-bool intake_pending(struct pipeline *p, struct lane *lane, const struct event *event, struct ceiling_origin origin)
+bool intake_pending(struct pipeline *p, struct lane *lane, const struct event *event,
+                    struct ceiling_origin origin)
 {
     struct intake in = {.p = p, .lane = lane};
     return count(&in, event, origin, -1) && batch_settle(p->open, origin);
@@ -139,7 +149,8 @@ static bool take_new(struct intake *in, const struct event *event, const struct 
     if (!p->ahead && (!batch_accept(p->open, &p->secret, in->topic->row, event, origin) ||
                       !batch_segment_add(p->open, in->lane->number, day, key, content)))
         return false;
-    return count(in, event, (struct ceiling_origin){in->record->topic, in->record->partition, in->record->offset},
+    return count(in, event,
+                 (struct ceiling_origin){in->record->topic, in->record->partition, in->record->offset},
                  in->record->time_ms);
 }
 
@@ -157,8 +168,8 @@ static bool take_event(struct intake *in, const struct event *event)
     struct pipeline *p = in->p;
     struct lane *lane = in->lane;
     uint16_t day = (uint16_t)(event->time_us / ENGINE_DAY_US);
-    struct copy_origin origin = {text_of(p->options.topics[in->record->topic]), in->record->partition, in->record->offset,
-                                 p->now_us, in->record->value};
+    struct copy_origin origin = {text_of(p->options.topics[in->record->topic]), in->record->partition,
+                                 in->record->offset, p->now_us, in->record->value};
     if (lane_day_sealed(lane, day))
         return defer(in, event, &origin);
     struct dedupe_key key = identity_key(&p->secret, event);
@@ -196,8 +207,9 @@ static bool take_record(struct intake *in)
     return take_event(in, &event);
 }
 
-/* Offsets between position and offset hold no record for us: a transaction's marker or aborted records. The first
- * time they are missing they are asked for again, since a client that just started fetching may have skipped. */
+/* Offsets between position and offset hold no record for us: a transaction's marker or aborted records. The
+ * first time they are missing they are asked for again, since a client that just started fetching may have
+ * skipped. */
 static bool take_jump(struct pipeline *p, struct lane_topic *topic, int64_t offset)
 {
     if (!topic->jumps_trusted && topic->jumped_at != topic->position) {
@@ -262,7 +274,8 @@ static bool take_records(struct pipeline *p, struct intake *in, const struct sou
 void intake_records(struct pipeline *p, const struct source_event *event)
 {
     struct lane *lane = engine_lane(p, event->partition);
-    if (event->generation != p->generation || !engine_running(lane) || p->consume_asked || (!p->ahead && !p->open))
+    if (event->generation != p->generation || !engine_running(lane) || p->consume_asked ||
+        (!p->ahead && !p->open))
         return;
     struct lane_topic *topic = &lane->topics[event->topic];
     struct intake in = {.p = p, .lane = lane, .topic = topic};
@@ -272,7 +285,8 @@ void intake_records(struct pipeline *p, const struct source_event *event)
     if (!take_records(p, &in, event))
         return;
     if (topic->last_offset != last_before)
-        topic->last_fingerprint = identity_fingerprint(&p->secret, in.record->offset == topic->last_offset ? in.record : in.record - 1);
+        topic->last_fingerprint = identity_fingerprint(
+            &p->secret, in.record->offset == topic->last_offset ? in.record : in.record - 1);
     decoder_reset(p->decoder);
     alert_misplaced(p);
 }
@@ -280,7 +294,8 @@ void intake_records(struct pipeline *p, const struct source_event *event)
 void intake_end(struct pipeline *p, const struct source_event *event)
 {
     struct lane *lane = engine_lane(p, event->partition);
-    if (event->generation != p->generation || !engine_running(lane) || p->consume_asked || (!p->ahead && !p->open))
+    if (event->generation != p->generation || !engine_running(lane) || p->consume_asked ||
+        (!p->ahead && !p->open))
         return;
     struct lane_topic *topic = &lane->topics[event->topic];
     if (event->offset > topic->position)

@@ -1,5 +1,5 @@
-/* One lane's state in memory: partition i of every usage topic, the dedupe keys, counters and flags that belong to
- * it, and the journal that takes back whatever was not committed. Internal to the engine. */
+/* One lane's state in memory: partition i of every usage topic, the dedupe keys, counters and flags that
+ * belong to it, and the journal that takes back whatever was not committed. Internal to the engine. */
 #ifndef UB_LANE_H
 #define UB_LANE_H
 
@@ -22,22 +22,23 @@ struct lane_topic {
     int64_t gap;              /* offsets below position that the next batch records as a gap */
     /* Before a rewind, or by another process, decisions were published up to here. */
     int64_t reached;
-    /* A jump over missing offsets counts as a hole when it is seen a second time, unless one was since consume(). */
+    /* A jump over missing offsets counts as a hole when it is seen a second time, unless one was since
+     * consume(). */
     int64_t jumped_at;
     bool jumps_trusted;
     int64_t high_offset; /* -1: not known */
     int64_t low_offset;
     int32_t partition_count;
-    bool probing;              /* asked, not answered */
+    bool probing; /* asked, not answered */
     int64_t asked_at_us;
-    int64_t asked_position;    /* position when it was asked */
-    int64_t asked_offset;      /* the record whose fingerprint was asked for; -1: none */
+    int64_t asked_position;     /* position when it was asked */
+    int64_t asked_offset;       /* the record whose fingerprint was asked for; -1: none */
     uint64_t asked_fingerprint; /* what it should be */
-    bool probed;               /* answered since the lane came to its present phase */
+    bool probed;                /* answered since the lane came to its present phase */
     bool found;
     uint64_t found_fingerprint;
     int64_t fingerprint_at_us; /* when it was last asked for while running */
-    size_t row; /* index into the open batch's partitions; SIZE_MAX: not in it */
+    size_t row;                /* index into the open batch's partitions; SIZE_MAX: not in it */
 };
 
 struct lane_mark {
@@ -54,7 +55,7 @@ struct lane {
     struct ceiling_book *book;
     struct flag_book *flags;
     bool flags_caught_up;
-    uint32_t flags_serial; /* tells this book's cookies from an earlier book's */
+    uint32_t flags_serial;   /* tells this book's cookies from an earlier book's */
     uint64_t flags_at_close; /* last cookie when the closed batch closed */
     struct lane_topic *topics;
     size_t topic_count;
@@ -62,7 +63,7 @@ struct lane {
     struct dedupe_key *journal; /* ring of keys inserted and not committed */
     size_t journal_capacity;
     uint64_t journal_first, journal_next; /* absolute positions */
-    struct lane_mark opened; /* where the open batch begins */
+    struct lane_mark opened;              /* where the open batch begins */
 
     uint8_t *sealed; /* bitmap: days whose seal this lane has adopted */
     struct {

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const char *const lane_phase_names[LANE_PHASES] = {"idle",    "reading_flags", "taking",  "checking",
+const char *const lane_phase_names[LANE_PHASES] = {"idle",    "reading_flags", "taking", "checking",
                                                    "running", "waiting",       "stopped"};
 
 enum { SCRATCH_CHUNK_BYTES = 64 << 10 };
@@ -61,7 +61,7 @@ void pipeline_free(struct pipeline *p)
     batch_free(p->batches[1]);
     free(p->refused);
     free(p->sealed_days);
-    free(p->spare.bytes);
+    buffer_free(&p->spare);
     free(p);
 }
 

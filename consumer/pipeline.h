@@ -1,8 +1,9 @@
-/* The engine: from records to decisions to batches, and back by rewind when a batch can't be written. Pure: it
- * meets the world through source, store, flag_sink and clock alone, so that the simulator replays whole runs.
+/* The engine: from records to decisions to batches, and back by rewind when a batch can't be written. Pure:
+ * it meets the world through source, store, flag_sink and clock alone, so that the simulator replays whole
+ * runs.
  *
- * One thread calls pipeline_turn() for ever; each turn takes what the store has finished, what the source and the
- * enforcement topic have to say, decides, and hands the next batch over. */
+ * One thread calls pipeline_turn() for ever; each turn takes what the store has finished, what the source and
+ * the enforcement topic have to say, decides, and hands the next batch over. */
 #ifndef UB_PIPELINE_H
 #define UB_PIPELINE_H
 
@@ -17,7 +18,8 @@ enum note_level { NOTE_DEBUG, NOTE_INFO, NOTE_WARN, NOTE_ALERT };
 struct observer {
     void (*note)(void *self, enum note_level level, int32_t lane, const char *sentence); /* lane -1: none */
     void (*batch_done)(void *self, const struct store_job *job); /* every finished STORE_COMMIT */
-    void (*flag_done)(void *self, int64_t since_decided_us, int64_t since_record_us); /* acknowledged; -1: no record */
+    void (*flag_done)(void *self, int64_t since_decided_us,
+                      int64_t since_record_us); /* acknowledged; -1: no record */
     void *self;
 };
 
@@ -26,10 +28,10 @@ struct pipeline_options {
     size_t topic_count;
     struct event_rules rules;
     struct accumulator_rules rollup;
-    enum partitioner partitioner;  /* UNKNOWN: learn it */
-    int64_t max_rows;              /* batch.max_rows */
-    int64_t max_delay_us;          /* batch.max_delay */
-    int64_t memory_limit_bytes;    /* dedupe.memory_limit */
+    enum partitioner partitioner; /* UNKNOWN: learn it */
+    int64_t max_rows;             /* batch.max_rows */
+    int64_t max_delay_us;         /* batch.max_delay */
+    int64_t memory_limit_bytes;   /* dedupe.memory_limit */
 };
 
 struct pipeline_ports {
@@ -87,7 +89,8 @@ void pipeline_turn(struct pipeline *pipeline, int timeout_ms);
 /* Stop taking records in, commit what is decided, leave. */
 void pipeline_drain(struct pipeline *pipeline);
 bool pipeline_drained(const struct pipeline *pipeline);
-/* Did all that was decided get committed? What was not is decided again by whoever comes next: nothing is lost. */
+/* Did all that was decided get committed? What was not is decided again by whoever comes next: nothing is
+ * lost. */
 bool pipeline_clean(const struct pipeline *pipeline);
 
 const struct pipeline_stats *pipeline_stats(struct pipeline *pipeline);

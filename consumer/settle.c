@@ -94,7 +94,8 @@ static bool batch_says_something(struct pipeline *p, const struct batch *batch)
     for (size_t i = 0; i < batch->partition_count; i++) {
         const struct batch_partition *row = &batch->partitions[i];
         const struct lane_topic *topic = &p->lanes[row->partition]->topics[row->topic];
-        if (topic->position != row->first_offset || topic->seen_through_us - topic->noted_through_us >= ENGINE_SECOND_US)
+        if (topic->position != row->first_offset ||
+            topic->seen_through_us - topic->noted_through_us >= ENGINE_SECOND_US)
             return true;
     }
     return false;
@@ -175,6 +176,9 @@ static void close_if_due(struct pipeline *p)
 {
     if (!p->open || p->closed || p->rewind_asked || !batch_is_due(p, p->open))
         return;
+    /* The sums for new ceilings are to be read as they are at the last boundary. */
+    if (p->ceilings_stage == CEILINGS_SEEDING && !p->revoking)
+        return;
     if (batch_says_something(p, p->open)) {
         close_batch(p);
     } else {
@@ -185,7 +189,8 @@ static void close_if_due(struct pipeline *p)
 
 bool settle_idle(const struct pipeline *p)
 {
-    return !p->closed && !p->ahead && !p->rewind_asked && (!p->open || !batch_says_something((struct pipeline *)p, p->open));
+    return !p->closed && !p->ahead && !p->rewind_asked &&
+           (!p->open || !batch_says_something((struct pipeline *)p, p->open));
 }
 
 /* --- rewind --- */
@@ -214,10 +219,10 @@ static void undo_all(struct pipeline *p, const char *why)
         engine_note(p, NOTE_DEBUG, -1, "rewind: %s", why);
     p->stats.rewinds++;
     discard_batches(p);
+    ceilings_failed(p);
     for (size_t i = 0; i < p->lane_count; i++)
         if (p->lanes[i] && lane_has_state(p->lanes[i]))
             lane_undo(p->lanes[i]);
-    ceilings_failed(p);
     forget_unstored_partitioner(p);
     p->rewind_asked = NULL;
     p->ahead = false;
@@ -284,7 +289,8 @@ static void partition_committed(struct pipeline *p, struct lane *lane, const str
 
 static void tell_kafka(struct pipeline *p, const struct batch *batch)
 {
-    struct source_position *positions = arena_alloc(p->scratch, (batch->partition_count + 1) * sizeof *positions);
+    struct source_position *positions =
+        arena_alloc(p->scratch, (batch->partition_count + 1) * sizeof *positions);
     if (!positions)
         return;
     for (size_t i = 0; i < batch->partition_count; i++)
@@ -302,7 +308,8 @@ static void count_batch(struct pipeline *p, const struct batch *batch)
     p->stats.last_commit_us = p->now_us;
 }
 
-/* The lanes of a committed batch. With `undone`, what they decided since is undone before the rest of it is. */
+/* The lanes of a committed batch. With `undone`, what they decided since is undone before the rest of it is.
+ */
 static void batch_committed(struct pipeline *p, struct batch *batch)
 {
     for (size_t i = 0; i < batch->partition_count; i++) {
@@ -324,7 +331,8 @@ static void batch_committed(struct pipeline *p, struct batch *batch)
     tell_kafka(p, batch);
 }
 
-/* Events of sealed days that PostgreSQL accepted: what they count and cause joins the batch that is open now. */
+/* Events of sealed days that PostgreSQL accepted: what they count and cause joins the batch that is open now.
+ */
 static void count_accepted_late(struct pipeline *p, struct batch *batch)
 {
     for (size_t i = 0; i < batch->sealed_count; i++) {
@@ -368,7 +376,8 @@ static void batch_fenced(struct pipeline *p, const struct store_job *job)
     undo_all(p, "fenced");
 }
 
-/* With a single row in the batch, it is the last record taken of the one partition that accepted something. */
+/* With a single row in the batch, it is the last record taken of the one partition that accepted something.
+ */
 static bool refused_origin(const struct batch *batch, struct ceiling_origin *origin)
 {
     if (batch->row_count + batch->sealed_count != 1)
@@ -378,7 +387,8 @@ static bool refused_origin(const struct batch *batch, struct ceiling_origin *ori
         bool sealed = batch->sealed_count == 1 && batch->sealed[0].partition_row == i;
         if (!sealed && row->accepted == 0)
             continue;
-        *origin = (struct ceiling_origin){row->topic, row->partition, sealed ? batch->sealed[0].offset : row->last_offset};
+        *origin = (struct ceiling_origin){row->topic, row->partition,
+                                          sealed ? batch->sealed[0].offset : row->last_offset};
         return true;
     }
     return false;
@@ -414,7 +424,7 @@ static void batch_fatal(struct pipeline *p, const struct store_job *job)
 static void batch_done(struct pipeline *p, struct store_job *job)
 {
     if (job->kind == STORE_STREAM) {
-        free(p->spare.bytes);
+        buffer_free(&p->spare);
         p->spare = job->rows;
         p->spare.size_bytes = 0;
     } else {
@@ -462,8 +472,10 @@ static const struct batch_partition *doubtful_row(const struct pipeline *p, uint
 
 enum fate { FATE_GONE, FATE_UNCHANGED, FATE_COMMITTED, FATE_EITHER };
 
-/* The offset row says what became of the batch in doubt; anything else than before or after it means another hand. */
-static enum fate fate_of(const struct pipeline *p, const struct store_job *job, const struct lane *lane, uint32_t topic)
+/* The offset row says what became of the batch in doubt; anything else than before or after it means another
+ * hand. */
+static enum fate fate_of(const struct pipeline *p, const struct store_job *job, const struct lane *lane,
+                         uint32_t topic)
 {
     const struct store_fact *fact = fact_of(job, topic, lane->number);
     const struct batch_partition *row = doubtful_row(p, topic, lane->number);
@@ -487,7 +499,8 @@ static enum fate lane_fate(const struct pipeline *p, const struct store_job *job
     return fate;
 }
 
-/* A lane that saw no record in the doubtful batch can't tell; one that did speaks for the whole transaction. */
+/* A lane that saw no record in the doubtful batch can't tell; one that did speaks for the whole transaction.
+ */
 static bool doubt_was_committed(const struct pipeline *p, const struct store_job *job)
 {
     bool committed = false, unchanged = false;
@@ -509,10 +522,12 @@ static void drop_gone(struct pipeline *p, const struct store_job *job, bool comm
         if (!lane || !lane_has_state(lane))
             continue;
         enum fate fate = lane_fate(p, job, lane);
-        if (!job->store_went_back && fate != FATE_GONE && (fate == FATE_EITHER || committed == (fate == FATE_COMMITTED)))
+        if (!job->store_went_back && fate != FATE_GONE &&
+            (fate == FATE_EITHER || committed == (fate == FATE_COMMITTED)))
             continue;
-        engine_note(p, NOTE_WARN, lane->number, "%s: the lane is taken over anew", job->store_went_back
-                    ? "PostgreSQL went back in time" : "its offset row was changed by another hand");
+        engine_note(p, NOTE_WARN, lane->number, "%s: the lane is taken over anew",
+                    job->store_went_back ? "PostgreSQL went back in time"
+                                         : "its offset row was changed by another hand");
         if (lane->assigned)
             takeover_again(p, lane);
         else
@@ -526,8 +541,8 @@ static bool doubt_is_idle(const struct pipeline *p)
     const struct batch *batch = p->closed;
     if (!p->in_doubt || !batch)
         return true;
-    return !batch->decision_count && !batch->adoption_count && !batch->ceilings_adopted_count && !batch->settled_count &&
-           !batch->change_count && batch->learned == PARTITIONER_UNKNOWN;
+    return !batch->decision_count && !batch->adoption_count && !batch->ceilings_adopted_count &&
+           !batch->settled_count && !batch->change_count && batch->learned == PARTITIONER_UNKNOWN;
 }
 
 static bool any_row_moved(const struct pipeline *p)
@@ -553,8 +568,10 @@ static void recovered(struct pipeline *p, struct store_job *job)
 {
     bool in_doubt = p->in_doubt && p->closed;
     bool committed = in_doubt && doubt_was_committed(p, job);
-    engine_note(p, NOTE_INFO, -1, "PostgreSQL is back%s", !in_doubt ? "" : committed ? ": the batch in doubt was committed"
-                : ": the batch in doubt was not committed");
+    engine_note(p, NOTE_INFO, -1, "PostgreSQL is back%s",
+                !in_doubt   ? ""
+                : committed ? ": the batch in doubt was committed"
+                            : ": the batch in doubt was not committed");
     struct batch *doubtful = p->closed;
     if (in_doubt && !committed && !any_row_moved(p) && !doubt_is_idle(p))
         drop_everything(p);
@@ -583,7 +600,8 @@ static void recover_done(struct pipeline *p, struct store_job *job)
         if (job->status == STORE_FATAL)
             engine_note(p, NOTE_ALERT, -1, "PostgreSQL: %s", job->detail);
         p->recover_at_us = p->now_us + p->recover_backoff_us;
-        p->recover_backoff_us = p->recover_backoff_us * 2 < RECOVER_LAST_US ? p->recover_backoff_us * 2 : RECOVER_LAST_US;
+        p->recover_backoff_us =
+            p->recover_backoff_us * 2 < RECOVER_LAST_US ? p->recover_backoff_us * 2 : RECOVER_LAST_US;
     }
     free(job->facts);
 }
@@ -617,7 +635,8 @@ static void catalogue_done(struct pipeline *p, struct store_job *job)
         p->secret = job->settings.secret;
         if (p->partition_count == 0)
             p->partition_count = job->settings.partition_count;
-        if (p->options.partitioner == PARTITIONER_UNKNOWN && job->settings.partitioner != PARTITIONER_UNKNOWN) {
+        if (p->options.partitioner == PARTITIONER_UNKNOWN &&
+            job->settings.partitioner != PARTITIONER_UNKNOWN) {
             p->partitioner = job->settings.partitioner;
             p->partitioner_stored = true;
         }
@@ -684,7 +703,8 @@ static struct store_job *commit_job(struct pipeline *p)
         if (p->now_us - p->closed_at_us < ENGINE_FLAG_WAIT_US)
             return NULL;
         if (!p->flags_late)
-            engine_note(p, NOTE_ALERT, -1, "flags are not acknowledged after 30 s: the batch is committed without that");
+            engine_note(p, NOTE_ALERT, -1,
+                        "flags are not acknowledged after 30 s: the batch is committed without that");
         p->flags_late = true;
     }
     struct store_job *job = settle_new_job(p, STORE_COMMIT);
@@ -700,7 +720,8 @@ static struct batch_day *day_to_stream(struct pipeline *p)
 {
     for (size_t i = 0; i < p->open->day_count; i++) {
         struct batch_day *day = &p->open->days[i];
-        if (day->rows.size_bytes >= ENGINE_STREAM_BYTES && (p->open_stream_day == 0 || p->open_stream_day == day->day))
+        if (day->rows.size_bytes >= ENGINE_STREAM_BYTES &&
+            (p->open_stream_day == 0 || p->open_stream_day == day->day))
             return day;
     }
     return NULL;
@@ -708,7 +729,8 @@ static struct batch_day *day_to_stream(struct pipeline *p)
 
 static struct store_job *stream_job(struct pipeline *p)
 {
-    struct batch_day *day = !p->open || p->closed || p->lost || p->limit_rows < p->options.max_rows ? NULL : day_to_stream(p);
+    struct batch_day *day =
+        !p->open || p->closed || p->lost || p->limit_rows < p->options.max_rows ? NULL : day_to_stream(p);
     struct store_job *job = day ? settle_new_job(p, STORE_STREAM) : NULL;
     if (!job)
         return NULL;

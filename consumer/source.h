@@ -1,8 +1,8 @@
 /* Where records come from. Production: librdkafka (kafka_source.h); simulation: a fake broker.
  *
- * Partition i of all usage topics is lane i. The source reports which partitions the consumer group gave us and
- * consumes only what source_consume() names, from the offsets it names. Everything is polled from one thread and
- * nothing blocks longer than the poll's timeout. */
+ * Partition i of all usage topics is lane i. The source reports which partitions the consumer group gave us
+ * and consumes only what source_consume() names, from the offsets it names. Everything is polled from one
+ * thread and nothing blocks longer than the poll's timeout. */
 #ifndef UB_SOURCE_H
 #define UB_SOURCE_H
 
@@ -15,9 +15,9 @@ struct source_position {
 };
 
 enum source_event_kind {
-    SOURCE_NOTHING,  /* the poll timed out */
-    SOURCE_RECORDS,  /* records of one partition, offsets rising */
-    SOURCE_END,      /* nothing more at offset: the next record to come will have this offset or a higher one */
+    SOURCE_NOTHING, /* the poll timed out */
+    SOURCE_RECORDS, /* records of one partition, offsets rising */
+    SOURCE_END, /* nothing more at offset: the next record to come will have this offset or a higher one */
     SOURCE_ASSIGNED, /* the group's whole assignment is now `assigned` */
     SOURCE_REVOKED,  /* stop; call release() within a few seconds. lost: it is already somebody else's */
     SOURCE_PROBED,   /* the answer to probe() */
@@ -26,12 +26,12 @@ enum source_event_kind {
 };
 
 struct source_probe {
-    int64_t low_offset;     /* the log's start */
-    int64_t high_offset;    /* its end, as read_committed sees it */
-    int64_t asked_at_us;    /* clock time just before the brokers were asked */
+    int64_t low_offset;      /* the log's start */
+    int64_t high_offset;     /* its end, as read_committed sees it */
+    int64_t asked_at_us;     /* clock time just before the brokers were asked */
     int32_t partition_count; /* of the topic */
-    bool found;             /* the record asked for exists, and these are its: */
-    uint64_t fingerprint;   /* identity_fingerprint() */
+    bool found;              /* the record asked for exists, and these are its: */
+    uint64_t fingerprint;    /* identity_fingerprint() */
 };
 
 /* Valid until the next poll(). */
@@ -42,7 +42,7 @@ struct source_event {
     uint64_t generation; /* of RECORDS, END, BROKEN: what consume() returned when they were fetched */
     const struct record *records;
     size_t record_count;
-    int64_t offset; /* of END */
+    int64_t offset;                         /* of END */
     const struct source_position *assigned; /* of ASSIGNED; offsets unused */
     size_t assigned_count;
     bool lost; /* of REVOKED */
@@ -59,7 +59,8 @@ struct source {
      * dropped. Returns the new generation. Used to start lanes, to stop them and to rewind. */
     uint64_t (*consume)(void *self, const struct source_position *positions, size_t count);
 
-    /* Back-pressure: while held, records stay unread (SOURCE_RECORDS and SOURCE_END do not come), all else does. */
+    /* Back-pressure: while held, records stay unread (SOURCE_RECORDS and SOURCE_END do not come), all else
+     * does. */
     void (*hold)(void *self, bool held);
 
     /* Asks for a partition's watermarks, and the record at fingerprint_offset unless that is -1. Answered by

@@ -83,7 +83,8 @@ void takeover_assigned(struct pipeline *p, const struct source_event *event)
     for (size_t i = 0; i < event->assigned_count; i++) {
         int32_t number = event->assigned[i].partition;
         if (!wholly_assigned(p, event, number)) {
-            engine_note(p, NOTE_WARN, number, "not all topics of this lane are assigned here: it is not consumed");
+            engine_note(p, NOTE_WARN, number,
+                        "not all topics of this lane are assigned here: it is not consumed");
             continue;
         }
         struct lane *lane = make_lane(p, number);
@@ -97,8 +98,8 @@ void takeover_assigned(struct pipeline *p, const struct source_event *event)
     }
 }
 
-/* Puts every lane down. What is not committed by now is undone; where its commit may still be under way, the whole
- * state is forgotten. */
+/* Puts every lane down. What is not committed by now is undone; where its commit may still be under way, the
+ * whole state is forgotten. */
 static void release(struct pipeline *p)
 {
     bool unknown = p->closed_submitted || p->in_doubt;
@@ -174,24 +175,32 @@ static bool log_matches(struct pipeline *p, struct lane *lane, struct lane_topic
     if (fresh) {
         topic->position = topic->gap = topic->low_offset;
     } else if (topic->high_offset < topic->committed) {
-        takeover_stop(p, lane, "%s/%d ends at offset %" PRId64 ", but offsets up to %" PRId64
-                      " were read: the topic was recreated or truncated. Free the lane with `usagebox offsets seek`",
-                      name, lane->number, topic->high_offset, topic->committed);
+        takeover_stop(
+            p, lane,
+            "%s/%d ends at offset %" PRId64 ", but offsets up to %" PRId64
+            " were read: the topic was recreated or truncated. Free the lane with `usagebox offsets seek`",
+            name, lane->number, topic->high_offset, topic->committed);
         return false;
     } else if (topic->low_offset > topic->committed) {
-        takeover_stop(p, lane, "%s/%d begins at offset %" PRId64 ": %" PRId64 " records from offset %" PRId64
+        takeover_stop(p, lane,
+                      "%s/%d begins at offset %" PRId64 ": %" PRId64 " records from offset %" PRId64
                       " on were removed before they were read. Free the lane with `usagebox offsets accept`",
-                      name, lane->number, topic->low_offset, topic->low_offset - topic->committed, topic->committed);
+                      name, lane->number, topic->low_offset, topic->low_offset - topic->committed,
+                      topic->committed);
         return false;
-    } else if (topic->asked_offset >= 0 && topic->found && topic->found_fingerprint != topic->asked_fingerprint) {
-        takeover_stop(p, lane, "%s/%d holds another record at offset %" PRId64
-                      " than the one that was read: the topic was recreated. Free the lane with `usagebox offsets seek`",
+    } else if (topic->asked_offset >= 0 && topic->found &&
+               topic->found_fingerprint != topic->asked_fingerprint) {
+        takeover_stop(p, lane,
+                      "%s/%d holds another record at offset %" PRId64
+                      " than the one that was read: the topic was recreated. Free the lane with `usagebox "
+                      "offsets seek`",
                       name, lane->number, topic->asked_offset);
         return false;
     } else if (topic->asked_offset >= 0 && !topic->found) {
-        engine_note(p, NOTE_WARN, lane->number, "%s/%d: the last record read, at offset %" PRId64
-                    ", is gone (retention): that this is the same topic can't be verified", name, lane->number,
-                    topic->asked_offset);
+        engine_note(p, NOTE_WARN, lane->number,
+                    "%s/%d: the last record read, at offset %" PRId64
+                    ", is gone (retention): that this is the same topic can't be verified",
+                    name, lane->number, topic->asked_offset);
     }
     return true;
 }
@@ -244,7 +253,8 @@ static void check_lane(struct pipeline *p, struct lane *lane)
     run_lane(p, lane);
 }
 
-/* While a lane runs: its watermarks once a second, and now and then whether its log still is the one that was read. */
+/* While a lane runs: its watermarks once a second, and now and then whether its log still is the one that was
+ * read. */
 static void watch_lane(struct pipeline *p, struct lane *lane)
 {
     for (uint32_t i = 0; i < lane->topic_count; i++) {
@@ -266,15 +276,20 @@ static void ask_again(struct pipeline *p, struct lane *lane, bool fingerprint)
 }
 
 /* Everything that was read is behind a log's end that was asked for when nothing newer could be in it. */
-static void watermarks_seen(struct pipeline *p, struct lane *lane, struct lane_topic *topic, const struct source_probe *probe)
+static void watermarks_seen(struct pipeline *p, struct lane *lane, struct lane_topic *topic,
+                            const struct source_probe *probe)
 {
     if (probe->high_offset < topic->asked_position) {
-        takeover_stop(p, lane, "the log ends at offset %" PRId64 ", but offsets up to %" PRId64
-                      " were read: the topic was recreated or truncated. Free the lane with `usagebox offsets seek`",
-                      probe->high_offset, topic->asked_position);
+        takeover_stop(
+            p, lane,
+            "the log ends at offset %" PRId64 ", but offsets up to %" PRId64
+            " were read: the topic was recreated or truncated. Free the lane with `usagebox offsets seek`",
+            probe->high_offset, topic->asked_position);
     } else if (topic->asked_offset >= 0 && probe->found && probe->fingerprint != topic->asked_fingerprint) {
-        takeover_stop(p, lane, "another record stands at offset %" PRId64 " than the one that was read: the topic was "
-                      "recreated. Free the lane with `usagebox offsets seek`", topic->asked_offset);
+        takeover_stop(p, lane,
+                      "another record stands at offset %" PRId64 " than the one that was read: the topic was "
+                      "recreated. Free the lane with `usagebox offsets seek`",
+                      topic->asked_offset);
     } else if (topic->position >= probe->high_offset && probe->asked_at_us > topic->seen_through_us) {
         topic->seen_through_us = probe->asked_at_us;
     }
@@ -284,8 +299,10 @@ static void stop_all(struct pipeline *p, int32_t stored, int32_t present)
 {
     for (size_t i = 0; i < p->lane_count; i++)
         if (p->lanes[i] && p->lanes[i]->assigned)
-            takeover_stop(p, p->lanes[i], "the usage topics had %d partitions and have %d now: customers would change "
-                          "lanes. Nothing is taken in until the lanes are re-homed", stored, present);
+            takeover_stop(p, p->lanes[i],
+                          "the usage topics had %d partitions and have %d now: customers would change "
+                          "lanes. Nothing is taken in until the lanes are re-homed",
+                          stored, present);
 }
 
 void takeover_probed(struct pipeline *p, const struct source_event *event)
@@ -296,7 +313,8 @@ void takeover_probed(struct pipeline *p, const struct source_event *event)
     struct lane_topic *topic = &lane->topics[event->topic];
     topic->probing = false;
     if (event->probe_failed) {
-        engine_note(p, NOTE_DEBUG, lane->number, "watermarks of %s: %s", p->options.topics[event->topic], event->detail);
+        engine_note(p, NOTE_DEBUG, lane->number, "watermarks of %s: %s", p->options.topics[event->topic],
+                    event->detail);
         return;
     }
     /* Asked before the lane came to this phase: CHECKING needs the fingerprint of what was restored. */
@@ -364,8 +382,10 @@ static int32_t lane_partition_count(struct pipeline *p, struct lane *lane)
     int32_t count = lane->topics[0].partition_count;
     for (size_t i = 1; i < lane->topic_count; i++)
         if (lane->topics[i].partition_count != count) {
-            takeover_stop(p, lane, "the usage topics have unequal partition counts: %s has %d, %s has %d. Make them equal",
-                          p->options.topics[0], count, p->options.topics[i], lane->topics[i].partition_count);
+            takeover_stop(
+                p, lane,
+                "the usage topics have unequal partition counts: %s has %d, %s has %d. Make them equal",
+                p->options.topics[0], count, p->options.topics[i], lane->topics[i].partition_count);
             return 0;
         }
     return count;

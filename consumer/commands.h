@@ -41,6 +41,7 @@ bool command_config(struct command_context *context, struct config *config);
 int command_fail(const struct command_context *context, int exit_code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+int cmd_migrate(struct command_context *context, int argc, char **argv);
 int cmd_check(struct command_context *context, int argc, char **argv);
 
 #endif

@@ -17,7 +17,8 @@ CORE_LIBS := -ljansson -lsimdjson -lsodium -lm
 LIBS := -lrdkafka -lpq -lyaml -lmicrohttpd $(CORE_LIBS) -lstdc++ -lpthread
 
 # The pure core: memory only. tests/purity.sh holds its symbols against the list of what it may touch.
-CORE := consumer/event% consumer/document% consumer/timestamp consumer/sentence consumer/dedupe consumer/partitioner consumer/identity \
+CORE := consumer/event% consumer/document% consumer/timestamp consumer/sentence consumer/dedupe% consumer/block_pool \
+        consumer/partitioner consumer/identity \
         consumer/ceiling% consumer/flag% consumer/lookup consumer/arena consumer/pipeline consumer/lane consumer/intake \
         consumer/settle consumer/takeover consumer/enforce \
         rollup/decimal rollup/accumulator rollup/batch rollup/batch_memory rollup/copy rollup/json_text
@@ -51,6 +52,15 @@ $(1)/libshell.a: $$(addprefix $(1)/,$$(SHELL_OBJ)) $(1)/migrations.o
 	rm -f $$@ && ar rcs $$@ $$^
 $(1)/usagebox: $(1)/consumer/main.o $(1)/libshell.a $(1)/libcore.a
 	$$(CC) $$(LDFLAGS) $(2) $$^ $$(LIBS) -o $$@
+# The core with its allocations in the hands of a test: tests/unit/failing_memory.h.
+$(1)/libcore-failing.a: $(1)/libcore.a
+	objcopy $$(foreach f,malloc calloc realloc free,--redefine-sym $$(f)=failing_$$(f)) $$< $$@
+$(1)/unit/%_memory: $(1)/tests/unit/%_memory.o $(1)/libcore-failing.a
+	@mkdir -p $$(@D)
+	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(CORE_LIBS) -lstdc++ -lpthread -o $$@
+$(1)/bench/%: $(1)/tests/bench/%.o $(1)/libshell.a $(1)/libcore.a
+	@mkdir -p $$(@D)
+	$$(CC) $$(LDFLAGS) $(2) $$^ $$(LIBS) -o $$@
 $(1)/unit/%: $(1)/tests/unit/%.o $(1)/libshell.a $(1)/libcore.a
 	@mkdir -p $$(@D)
 	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(LIBS) -o $$@
@@ -68,6 +78,7 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/asan/unit/%,$(wildcard tests/unit/tes
 unit: $(UNIT) ## unit tests under ASan and UBSan
 	@set -e; for t in $^; do $$t; done
 
+<<<<<<< HEAD
 # Debian's own Python, for which install-deps.sh installs the clients
 PYTEST := PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest
 
@@ -102,6 +113,11 @@ install: usagebox ## install below PREFIX (/usr/local) and SYSCONFDIR (/etc), al
 	@# an operator's own configuration stays
 	test -e $(DESTDIR)$(SYSCONFDIR)/usagebox/config.yaml || \
 	    install -m 640 config.yaml $(DESTDIR)$(SYSCONFDIR)/usagebox/config.yaml
+=======
+bench-dedupe: $(BUILD)/release/bench/dedupe_bench ## time and memory of dedupe by key
+	$<
+.PHONY: bench-dedupe
+>>>>>>> 5c6c6ea (Remember the keys of open days in a table that never stalls)
 
 clean: ## remove what was built
 	rm -rf $(BUILD) usagebox

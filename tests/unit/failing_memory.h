@@ -1,0 +1,77 @@
+/* For tests named test_*_memory.c: they are linked with a core whose allocations are those below. They count
+ * what is held and fail when told to. To be included once in a program. */
+#ifndef UB_FAILING_MEMORY_H
+#define UB_FAILING_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+void *failing_malloc(size_t size);
+void *failing_calloc(size_t count, size_t size);
+void *failing_realloc(void *piece, size_t size);
+void failing_free(void *piece);
+
+enum { SIZE_PREFIX_BYTES = 16 };
+static size_t held_bytes;
+static uint64_t allocations;
+static uint64_t fail_from = UINT64_MAX; /* allocations of these numbers fail: [fail_from, fail_to) */
+static uint64_t fail_to = UINT64_MAX;
+
+/* Of the allocations to come, so many fail after so many that don't. */
+static inline void fail_allocations(uint64_t from_now, uint64_t count)
+{
+    fail_from = allocations + from_now;
+    fail_to = count > UINT64_MAX - fail_from ? UINT64_MAX : fail_from + count;
+}
+
+static inline void fail_no_allocation(void)
+{
+    fail_from = fail_to = UINT64_MAX;
+}
+
+void *failing_malloc(size_t size)
+{
+    uint64_t number = allocations++;
+    if (number >= fail_from && number < fail_to)
+        return NULL;
+    char *piece = malloc(size + SIZE_PREFIX_BYTES);
+    if (piece == NULL)
+        abort();
+    memcpy(piece, &size, sizeof size);
+    held_bytes += size;
+    return piece + SIZE_PREFIX_BYTES;
+}
+
+void *failing_calloc(size_t count, size_t size)
+{
+    void *piece = failing_malloc(count * size);
+    return piece == NULL ? NULL : memset(piece, 0, count * size);
+}
+
+void failing_free(void *piece)
+{
+    if (piece == NULL)
+        return;
+    size_t size;
+    char *start = (char *)piece - SIZE_PREFIX_BYTES;
+    memcpy(&size, start, sizeof size);
+    held_bytes -= size;
+    free(start);
+}
+
+void *failing_realloc(void *piece, size_t size)
+{
+    size_t before = 0;
+    if (piece != NULL)
+        memcpy(&before, (char *)piece - SIZE_PREFIX_BYTES, sizeof before);
+    void *moved = failing_malloc(size);
+    if (moved != NULL && before > 0)
+        memcpy(moved, piece, before < size ? before : size);
+    if (moved != NULL)
+        failing_free(piece);
+    return moved;
+}
+
+#endif

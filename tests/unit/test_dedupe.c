@@ -1,0 +1,264 @@
+/* The promises of dedupe.h, one by one. */
+#include <check.h>
+#include <stdlib.h>
+
+#include "dedupe.h"
+#include "tests/unit/dedupe_keys.h"
+
+static struct dedupe *new_dedupe(void)
+{
+    struct dedupe *dedupe = dedupe_new();
+    ck_assert_ptr_nonnull(dedupe);
+    return dedupe;
+}
+
+/* Check notes each assertion that it passes, which takes longer than most of what is asserted here. */
+#define assert_fast(condition)                                                                               \
+    do {                                                                                                     \
+        if (!(condition))                                                                                    \
+            ck_abort_msg("not so: %s", #condition);                                                          \
+    } while (0)
+#define assert_insert(dedupe, key, content, day, verdict)                                                    \
+    assert_fast(dedupe_insert(dedupe, key, content, day) == (verdict))
+
+START_TEST(an_event_is_new_once)
+{
+    struct dedupe *dedupe = new_dedupe();
+    assert_insert(dedupe, key_of(1), 7, DAY, DEDUPE_NEW);
+    assert_insert(dedupe, key_of(1), 7, DAY, DEDUPE_REPEAT);
+    assert_insert(dedupe, key_of(2), 7, DAY, DEDUPE_NEW);
+    ck_assert_uint_eq(dedupe_count(dedupe), 2);
+    dedupe_free(dedupe);
+}
+END_TEST
+
+START_TEST(an_event_that_says_something_else_is_a_conflict_and_changes_nothing)
+{
+    struct dedupe *dedupe = new_dedupe();
+    assert_insert(dedupe, key_of(1), 7, DAY, DEDUPE_NEW);
+    assert_insert(dedupe, key_of(1), 8, DAY, DEDUPE_CONFLICT);
+    assert_insert(dedupe, key_of(1), 7, DAY, DEDUPE_REPEAT);
+    ck_assert_uint_eq(dedupe_count(dedupe), 1);
+    dedupe_free(dedupe);
+}
+END_TEST
+
+START_TEST(an_event_is_known_on_whichever_open_day_it_comes_again)
+{
+    struct dedupe *dedupe = new_dedupe();
+    assert_insert(dedupe, key_of(1), 7, DAY, DEDUPE_NEW);
+    assert_insert(dedupe, key_of(1), 7, DAY + 1, DEDUPE_REPEAT);
+    assert_insert(dedupe, key_of(1), 8, DAY - 1, DEDUPE_CONFLICT);
+    ck_assert_uint_eq(dedupe_day_count(dedupe, DAY), 1);
+    ck_assert_uint_eq(dedupe_day_count(dedupe, DAY + 1), 0);
+    dedupe_free(dedupe);
+}
+END_TEST
+
+START_TEST(the_first_and_the_last_day_are_days_like_others)
+{
+    struct dedupe *dedupe = new_dedupe();
+    assert_insert(dedupe, key_of(1), 0, 1, DEDUPE_NEW);
+    assert_insert(dedupe, key_of(2), 0, 65535, DEDUPE_NEW);
+    dedupe_forget(dedupe, 1);
+    dedupe_forget(dedupe, 65535);
+    assert_insert(dedupe, key_of(1), 0, 65535, DEDUPE_NEW);
+    assert_insert(dedupe, key_of(2), 0, 1, DEDUPE_NEW);
+    sweep_all(dedupe);
+    ck_assert_uint_eq(dedupe_count(dedupe), 2);
+    dedupe_free(dedupe);
+}
+END_TEST
+
+START_TEST(keys_that_differ_in_any_of_124_bits_are_different)
+{
+    struct dedupe *dedupe = new_dedupe();
+    assert_insert(dedupe, ((struct dedupe_key){0, 0}), 0, DAY, DEDUPE_NEW);
+    for (int bit = 0; bit < 64; bit++) {
+        bool ignored = bit >= 48 && bit < 52;
+        assert_insert(dedupe, ((struct dedupe_key){UINT64_C(1) << bit, 0}), 0, DAY, DEDUPE_NEW);
+        assert_insert(dedupe, ((struct dedupe_key){0, UINT64_C(1) << bit}), 0, DAY,
+                      ignored ? DEDUPE_REPEAT : DEDUPE_NEW);
+    }
+    dedupe_free(dedupe);
+}
+END_TEST
+
+START_TEST(an_insertion_can_be_taken_back)
+{
+    struct dedupe *dedupe = new_dedupe();
+    ck_assert(!dedupe_remove(dedupe, key_of(1)));
+    assert_insert(dedupe, key_of(1), 7, DAY, DEDUPE_NEW);
+    ck_assert(dedupe_remove(dedupe, key_of(1)));
+    ck_assert(!dedupe_remove(dedupe, key_of(1)));
+    ck_assert_uint_eq(dedupe_count(dedupe), 0);
+    ck_assert_uint_eq(dedupe_day_count(dedupe, DAY), 0);
+    assert_insert(dedupe, key_of(1), 8, DAY + 1, DEDUPE_NEW);
+    dedupe_free(dedupe);
+}
+END_TEST
+
+START_TEST(a_forgotten_day_is_forgotten_at_once)
+{
+    struct dedupe *dedupe = new_dedupe();
+    assert_insert(dedupe, key_of(1), 7, DAY, DEDUPE_NEW);
+    assert_insert(dedupe, key_of(2), 7, DAY + 1, DEDUPE_NEW);
+    dedupe_forget(dedupe, DAY);
+    ck_assert_uint_eq(dedupe_count(dedupe), 1);
+    ck_assert_uint_eq(dedupe_day_count(dedupe, DAY), 0);
+    ck_assert(!dedupe_remove(dedupe, key_of(1)));
+    assert_insert(dedupe, key_of(1), 8, DAY + 2, DEDUPE_NEW);
+    assert_insert(dedupe, key_of(2), 7, DAY + 2, DEDUPE_REPEAT);
+    dedupe_free(dedupe);
+}
+END_TEST
+
+START_TEST(a_forgotten_day_can_be_used_again_before_it_is_swept)
+{
+    struct dedupe *dedupe = new_dedupe();
+    for (uint64_t i = 0; i < 3000; i++)
+        assert_insert(dedupe, key_in(i, 2), 7, DAY, DEDUPE_NEW);
+    dedupe_forget(dedupe, DAY);
+    for (uint64_t i = 0; i < 100; i++)
+        assert_insert(dedupe, key_in(i, 2), 8, DAY, DEDUPE_NEW);
+    for (uint64_t i = 0; i < 100; i++)
+        assert_insert(dedupe, key_in(i, 2), 8, DAY, DEDUPE_REPEAT);
+    dedupe_forget(dedupe, DAY);
+    for (uint64_t i = 0; i < 3000; i++)
+        assert_insert(dedupe, key_in(i, 2), 9, DAY, DEDUPE_NEW);
+    sweep_all(dedupe);
+    ck_assert_uint_eq(dedupe_day_count(dedupe, DAY), 3000);
+    for (uint64_t i = 0; i < 3000; i++)
+        assert_insert(dedupe, key_in(i, 2), 9, DAY, DEDUPE_REPEAT);
+    dedupe_free(dedupe);
+}
+END_TEST
+
+START_TEST(a_segment_restores_what_was_put_into_it)
+{
+    uint8_t segment[100 * DEDUPE_SEGMENT_BYTES];
+    for (uint64_t i = 0; i < 100; i++)
+        dedupe_segment_put(segment + i * DEDUPE_SEGMENT_BYTES, key_of(i), (uint32_t)i);
+    struct dedupe *dedupe = new_dedupe();
+    assert_insert(dedupe, key_of(5), 77, DAY + 1, DEDUPE_NEW);
+    ck_assert(dedupe_segment_restore(dedupe, DAY, segment, sizeof segment));
+    ck_assert_uint_eq(dedupe_day_count(dedupe, DAY), 99);
+    for (uint64_t i = 0; i < 100; i++)
+        assert_insert(dedupe, key_of(i), i == 5 ? 77 : (uint32_t)i, DAY, DEDUPE_REPEAT);
+    dedupe_free(dedupe);
+}
+END_TEST
+
+START_TEST(the_bytes_of_a_segment_never_change)
+{
+    static const uint8_t expected[DEDUPE_SEGMENT_BYTES] = {8,  7,  6,  5,  4,  3, 2,  1,  16, 15,
+                                                           14, 13, 12, 11, 10, 9, 20, 19, 18, 17};
+    uint8_t segment[DEDUPE_SEGMENT_BYTES];
+    dedupe_segment_put(segment, (struct dedupe_key){0x0102030405060708, 0x090a0b0c0d0e0f10}, 0x11121314);
+    ck_assert_mem_eq(segment, expected, sizeof expected);
+}
+END_TEST
+
+START_TEST(a_malformed_segment_is_refused_whole)
+{
+    uint8_t segment[2 * DEDUPE_SEGMENT_BYTES] = {1};
+    struct dedupe *dedupe = new_dedupe();
+    ck_assert(!dedupe_segment_restore(dedupe, DAY, segment, sizeof segment - 1));
+    ck_assert(!dedupe_segment_restore(dedupe, 0, segment, sizeof segment));
+    ck_assert_uint_eq(dedupe_count(dedupe), 0);
+    ck_assert(dedupe_segment_restore(dedupe, DAY, NULL, 0));
+    dedupe_free(dedupe);
+}
+END_TEST
+
+START_TEST(a_lane_of_few_keys_takes_little_memory)
+{
+    struct dedupe *dedupe = new_dedupe();
+    for (uint64_t i = 0; i < 1000; i++)
+        assert_insert(dedupe, key_of(i), 0, DAY, DEDUPE_NEW);
+    ck_assert_uint_le(dedupe_bytes(dedupe), 256 * 1024);
+    dedupe_free(dedupe);
+}
+END_TEST
+
+/* What a table takes before its first key, and the slab of which it may have used one block only. */
+enum { FIXED_BYTES = 128 * 1024, SLACK_BYTES = 3 * 1024 * 1024 };
+
+START_TEST(a_key_takes_at_most_32_bytes)
+{
+    struct dedupe *dedupe = new_dedupe();
+    for (uint64_t i = 1; i <= 400000; i++) {
+        assert_insert(dedupe, key_in(i, 64), 0, DAY, DEDUPE_NEW);
+        if (i % 1000 == 0)
+            assert_fast(dedupe_bytes(dedupe) <= FIXED_BYTES + SLACK_BYTES + 32 * i);
+    }
+    dedupe_free(dedupe);
+}
+END_TEST
+
+START_TEST(memory_of_forgotten_keys_comes_back)
+{
+    enum { KEYS = 400000 };
+    struct dedupe *dedupe = new_dedupe();
+    for (uint64_t i = 0; i < KEYS; i++)
+        assert_insert(dedupe, key_in(i, 64), 0, (uint16_t)(DAY + i % 4), DEDUPE_NEW);
+    for (uint16_t day = DAY; day < DAY + 3; day++)
+        dedupe_forget(dedupe, day);
+    sweep_all(dedupe);
+    ck_assert_uint_eq(dedupe_count(dedupe), KEYS / 4);
+    ck_assert_uint_le(dedupe_bytes(dedupe), FIXED_BYTES + SLACK_BYTES + 32 * KEYS / 4);
+    dedupe_forget(dedupe, DAY + 3);
+    sweep_all(dedupe);
+    ck_assert_uint_le(dedupe_bytes(dedupe), FIXED_BYTES);
+    dedupe_free(dedupe);
+}
+END_TEST
+
+START_TEST(a_shard_of_keys_forgotten_and_used_again_does_not_grow)
+{
+    struct dedupe *dedupe = new_dedupe();
+    size_t bytes = 0;
+    for (uint64_t round = 0; round < 20; round++) {
+        for (uint64_t i = 0; i < 5000; i++)
+            assert_insert(dedupe, key_in(round * 5000 + i, 2), 0, (uint16_t)(DAY + round % 2), DEDUPE_NEW);
+        if (round == 1)
+            bytes = dedupe_bytes(dedupe);
+        dedupe_forget(dedupe, (uint16_t)(DAY + (round + 1) % 2));
+    }
+    ck_assert_uint_le(dedupe_bytes(dedupe), bytes + bytes / 8);
+    dedupe_free(dedupe);
+}
+END_TEST
+
+static TCase *promises(void)
+{
+    TCase *cases = tcase_create("promises");
+    tcase_add_test(cases, an_event_is_new_once);
+    tcase_add_test(cases, an_event_that_says_something_else_is_a_conflict_and_changes_nothing);
+    tcase_add_test(cases, an_event_is_known_on_whichever_open_day_it_comes_again);
+    tcase_add_test(cases, the_first_and_the_last_day_are_days_like_others);
+    tcase_add_test(cases, keys_that_differ_in_any_of_124_bits_are_different);
+    tcase_add_test(cases, an_insertion_can_be_taken_back);
+    tcase_add_test(cases, a_forgotten_day_is_forgotten_at_once);
+    tcase_add_test(cases, a_forgotten_day_can_be_used_again_before_it_is_swept);
+    tcase_add_test(cases, a_segment_restores_what_was_put_into_it);
+    tcase_add_test(cases, the_bytes_of_a_segment_never_change);
+    tcase_add_test(cases, a_malformed_segment_is_refused_whole);
+    tcase_add_test(cases, a_lane_of_few_keys_takes_little_memory);
+    tcase_add_test(cases, a_key_takes_at_most_32_bytes);
+    tcase_add_test(cases, memory_of_forgotten_keys_comes_back);
+    tcase_add_test(cases, a_shard_of_keys_forgotten_and_used_again_does_not_grow);
+    tcase_set_timeout(cases, 60);
+    return cases;
+}
+
+int main(void)
+{
+    Suite *suite = suite_create("dedupe");
+    suite_add_tcase(suite, promises());
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

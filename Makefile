@@ -78,7 +78,10 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/asan/unit/%,$(wildcard tests/unit/tes
 unit: $(UNIT) ## unit tests under ASan and UBSan
 	@set -e; for t in $^; do $$t; done
 
-<<<<<<< HEAD
+bench-dedupe: $(BUILD)/release/bench/dedupe_bench ## time and memory of dedupe by key
+	$<
+.PHONY: bench-dedupe
+
 # Debian's own Python, for which install-deps.sh installs the clients
 PYTEST := PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest
 
@@ -113,11 +116,6 @@ install: usagebox ## install below PREFIX (/usr/local) and SYSCONFDIR (/etc), al
 	@# an operator's own configuration stays
 	test -e $(DESTDIR)$(SYSCONFDIR)/usagebox/config.yaml || \
 	    install -m 640 config.yaml $(DESTDIR)$(SYSCONFDIR)/usagebox/config.yaml
-=======
-bench-dedupe: $(BUILD)/release/bench/dedupe_bench ## time and memory of dedupe by key
-	$<
-.PHONY: bench-dedupe
->>>>>>> 5c6c6ea (Remember the keys of open days in a table that never stalls)
 
 clean: ## remove what was built
 	rm -rf $(BUILD) usagebox

@@ -13,7 +13,8 @@ EXACT = Context(prec=80)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 LIFTED = ("provider", "service_tier", "gpu_type", "agent_id", "run_id", "parent_run_id", "user_id", "operation",
           "tool_name", "context_window")
-RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+                     re.ASCII)
 JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 METER = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -152,7 +153,12 @@ def decode_object(value):
     fields = dict(document)
     if len(fields) < len(document):
         refuse("duplicate_key")
-    return fields
+    return present(fields)
+
+
+def present(fields):
+    """A field that is null is as good as absent."""
+    return {name: node for name, node in fields.items() if node is not None}
 
 
 # --- fields ----------------------------------------------------------------------------------------------------
@@ -165,11 +171,11 @@ def text_field(fields, name, limit_bytes=128, least_bytes=1):
     """None if it is absent."""
     if name not in fields:
         return None
-    if not is_text(fields[name]):
-        refuse("wrong_type")
-    if not least_bytes <= len(fields[name].encode()) <= limit_bytes:
-        refuse("out_of_range")
-    return fields[name]
+    return limited(fields[name] if is_text(fields[name]) else refuse("wrong_type"), limit_bytes, least_bytes)
+
+
+def limited(text, limit_bytes, least_bytes=1):
+    return text if least_bytes <= len(text.encode()) <= limit_bytes else refuse("out_of_range")
 
 
 def either(one, other):
@@ -187,7 +193,7 @@ def object_field(fields, name):
     node = fields.get(name, ())
     if not is_object(node):
         refuse("wrong_type")
-    return dict(node)
+    return present(dict(node))
 
 
 def decimal_of(node):
@@ -211,9 +217,13 @@ def time_of_text(text):
     if not match:
         refuse("bad_timestamp")
     day, clock, fraction, zone = match.groups()
+    leap = clock.endswith(":60")  # the first instant of the minute to come
+    if leap:
+        clock, fraction = clock[:-2] + "59", None
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if zone in 'Zz' else zone}")
-        return moment.astimezone(timezone.utc) + timedelta(microseconds=int(((fraction or "") + "000000")[:6]))
+        part = timedelta(seconds=int(leap), microseconds=int(((fraction or "") + "000000")[:6]))
+        return moment.astimezone(timezone.utc) + part
     except (ValueError, OverflowError):
         refuse("bad_timestamp")
 
@@ -241,22 +251,27 @@ def event_time(fields, record):
 
 
 def lifted_value(metadata, name):
-    node = metadata.get(name, "")
-    if not isinstance(node, str):
-        refuse("wrong_type")
-    if len(node.encode()) > 256:
+    if name == "context_window" and re.fullmatch(r"-?\d+", str(metadata.get(name, ""))):
+        return limited(str(metadata[name]), 256)  # a number, too
+    return text_field(metadata, name, 256, 0) or ""
+
+
+def check_policy(policy):
+    text_field(policy, "plan_tier", 256, 0)
+    amounts = [decimal_of(policy[name]) if name in policy else 0 for name in ("credit_balance", "contractual_cap")]
+    if amounts[1] < 0:
         refuse("out_of_range")
-    return str(node)
+
+
+def header_event_id(record):
+    ids = {limited(value.decode(), 128) for name, value in record.headers if name == "event_id" and value is not None}
+    return ids.pop() if len(ids) < 2 and ids else refuse("conflicting_field") if ids else None
 
 
 def decode_event(record):
     fields = decode_object(record.value)
     metadata = object_field(fields, "metadata")
-    for name in ("credit_balance", "contractual_cap"):
-        policy = object_field(fields, "policy_metadata")
-        if name in policy:
-            decimal_of(policy[name])
-    header_id = dict(record.headers).get("event_id")
+    check_policy(object_field(fields, "policy_metadata"))
     kind = text_field(fields, "kind") or "usage"
     if kind not in ("usage", "correction", "retraction"):
         refuse("out_of_range")
@@ -271,7 +286,7 @@ def decode_event(record):
     time, time_defaulted = event_time(fields, record)
     meter = required(text_field(fields, "meter", 64))
     return Event(
-        event_id=required(either(text_field(fields, "event_id"), header_id and header_id.decode())),
+        event_id=required(either(text_field(fields, "event_id"), header_event_id(record))),
         customer_id=required(either(text_field(fields, "customer_id"), text_field(fields, "account_id"))),
         meter=meter if METER.fullmatch(meter) else refuse("out_of_range"),
         quantity=quantity, time=time, time_defaulted=time_defaulted, kind=kind, corrects=corrects, reason=reason,
@@ -334,7 +349,7 @@ class Oracle:
 
     def _admit(self, record):
         event = decode_event(record)
-        if event.time < self.earliest:
+        if event.time < max(self.earliest, EPOCH + timedelta(days=1)):
             refuse("too_old")
         if event.time > self.latest:
             refuse("in_future")

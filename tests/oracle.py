@@ -1,6 +1,7 @@
 """What a list of records must become: an oracle written apart from the program, in another language, from the rules
 of README.md alone. Feed it the records as they lie in the topics; it says of each whether it is accepted, a
-duplicate, a conflict or a dead letter and why, and what the rollups must then hold."""
+duplicate, a conflict or a dead letter and why, and what the rollups must then hold. Of a record that breaks several
+rules it names one; the program may name another."""
 import json
 import re
 from collections import Counter, defaultdict

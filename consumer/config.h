@@ -71,7 +71,7 @@ struct config {
         enum log_format format;
         enum log_level level;
     } log;
-    const char *path; /* the file that was read */
+    const char *path;   /* the file that was read */
     struct arena arena; /* holds all of it */
 };
 

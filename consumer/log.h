@@ -3,7 +3,7 @@
  * holds (a hostile customer_id, say) come out escaped.
  *
  *     log_info("lane taken over", LOG_INT("lane", 3), LOG_TEXT("owner", owner));
- *     2026-11-02T18:00:00.123Z level=info msg="lane taken over" lane=3 owner=host-7 */
+ *     time=2026-11-02T18:00:00.123Z level=info msg="lane taken over" lane=3 owner=host-7 */
 #ifndef UB_LOG_H
 #define UB_LOG_H
 

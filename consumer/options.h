@@ -29,6 +29,7 @@ struct options {
     const char *about;    /* what the command does, for --help: a few lines */
     const struct option_row *rows;
     const struct option_row *shared; /* the global options, shown apart; may be NULL */
+    bool stop_at_operand;            /* the first operand ends the options: what follows belongs to it */
 };
 
 enum options_outcome { OPTIONS_PARSED, OPTIONS_HELP, OPTIONS_WRONG };
@@ -40,6 +41,7 @@ enum options_outcome { OPTIONS_PARSED, OPTIONS_HELP, OPTIONS_WRONG };
 enum options_outcome options_parse(const char *name, const struct options *options, int argc, char **argv,
                                    int *first_operand);
 
+/* Prints usage, about and one line per option, defaults included: it shows what the rows' values hold. */
 void options_help(const char *name, const struct options *options, FILE *out);
 
 #endif

@@ -1,0 +1,42 @@
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+
+#ifndef USAGEBOX_VERSION
+#error "the build says which version this is: -DUSAGEBOX_VERSION"
+#endif
+
+/* In the order in which a newcomer needs them. */
+static const struct command commands[] = {
+    {"check", "check the configuration and what it names", cmd_check},
+    {NULL, NULL, NULL},
+};
+
+static const char about[] =
+    "UsageBox meters AI usage: it counts every event of Kafka topics exactly once, keeps each for ever in\n"
+    "PostgreSQL, sums up what finance bills from, and flags customers who cross their ceilings.\n\n"
+    "usagebox --version prints the version. Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+static int print_version(void)
+{
+    return puts("usagebox " USAGEBOX_VERSION) == EOF ? EXIT_FAILED : EXIT_DONE;
+}
+
+/* What was printed must have arrived: a full disk behind standard output is a failure. */
+static int finish(struct command_context *context, int exit_code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return exit_code;
+    return exit_code ? exit_code : command_fail(context, EXIT_FAILED, "can't write to standard output");
+}
+
+int main(int argc, char **argv)
+{
+    struct command_context context = {.name = "usagebox"};
+    signal(SIGPIPE, SIG_IGN); /* a closed connection or pipe is an error to handle, not the end */
+    if (argc > 1 && strcmp(argv[1], "--version") == 0)
+        return finish(&context, print_version());
+    return finish(&context, commands_dispatch(&context, commands, about, argc, argv));
+}

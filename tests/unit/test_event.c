@@ -1,70 +1,10 @@
-/* Every rule of a usage event, on both sides of its boundary. */
-#include "consumer/event.h"
+/* Every field of a usage event, on both sides of its boundary. */
+#include "event_fixture.h"
 
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#define NOW_US ((int64_t)1795339800000000) /* 2026-11-22T09:30:00Z */
-#define SECOND_US ((int64_t)1000000)
-
-/* An event that lacks one member: %s is put at its end. */
-#define BASE "\"event_id\":\"e1\",\"customer_id\":\"acme-co\",\"meter\":\"tokens\""
-#define EVENT(members) "{" BASE ",\"quantity\":1," members "}"
-#define QUANTITY(number) "{" BASE ",\"quantity\":" number "}"
 #define TIME(time) EVENT("\"timestamp\":" time)
-#define METADATA(members) EVENT("\"metadata\":{" members "}")
 #define POLICY(members) EVENT("\"policy_metadata\":{" members "}")
 #define CORRECTION(members) EVENT("\"kind\":\"correction\"," members)
 #define ORIGINAL "\"timestamp\":\"2026-11-22T09:00:00Z\""
-#define RULES                                                                                                \
-    {                                                                                                        \
-        .max_age_us = 400 * 86400 * SECOND_US, .max_future_us = 300 * SECOND_US                              \
-    }
-
-static struct decoder *decoder;
-static struct event event;
-static struct record_header headers[2];
-
-static void setup(void)
-{
-    struct event_rules rules = RULES;
-    decoder = decoder_new(&rules);
-    memset(headers, 0, sizeof headers);
-}
-
-static void teardown(void)
-{
-    decoder_free(decoder);
-}
-
-static struct record record_of(struct text value)
-{
-    return (struct record){.time_ms = NOW_US / 1000, .value = value, .headers = headers, .header_count = 2};
-}
-
-static enum refusal decode(struct text value)
-{
-    struct record record = record_of(value);
-    return event_decode(decoder, &record, NOW_US, &event);
-}
-
-static void assert_accepted(const char *json)
-{
-    enum refusal reason = decode(text_of(json));
-    ck_assert_msg(reason == REFUSAL_NONE, "%s: %s: %.300s", refusal_names[reason], decoder_detail(decoder),
-                  json);
-    ck_assert_str_eq(decoder_detail(decoder), "");
-}
-
-static void assert_refused(enum refusal expected, const char *json)
-{
-    enum refusal reason = decode(text_of(json));
-    ck_assert_msg(reason == expected, "%s instead of %s: %s: %.300s", refusal_names[reason],
-                  refusal_names[expected], decoder_detail(decoder), json);
-    ck_assert_uint_gt(strlen(decoder_detail(decoder)), 10);
-    ck_assert_uint_le(strlen(decoder_detail(decoder)), 255);
-}
 
 static void assert_text(struct text text, const char *expected)
 {
@@ -76,6 +16,15 @@ static void assert_time(const char *json, int64_t time_us)
 {
     assert_accepted(json);
     ck_assert_int_eq(event.time_us, time_us);
+}
+
+static void assert_bytes(const char *template, const char *unit, size_t least, size_t most)
+{
+    if (least > 0)
+        assert_refused(REFUSAL_OUT_OF_RANGE, filled(template, unit, least - 1));
+    assert_accepted(filled(template, unit, least));
+    assert_accepted(filled(template, unit, most));
+    assert_refused(REFUSAL_OUT_OF_RANGE, filled(template, unit, most + 1));
 }
 
 START_TEST(every_field_arrives)
@@ -150,37 +99,6 @@ START_TEST(required_fields_are_required)
                      "quantity: missing; expected a decimal number such as 12450 or \"0.5\"");
 }
 END_TEST
-
-START_TEST(unknown_fields_are_kept_and_never_refused)
-{
-    assert_accepted(EVENT("\"x\":{\"x\":1,\"x\":2},\"y\":[[[]]],\"metadat\":1,\"metadata2\":2,\"\":3"));
-    assert_accepted(EVENT("\"x\":{\"metadata\":{\"run_id\":7},\"event_id\":8}"));
-    assert_accepted(METADATA("\"quantity\":true,\"plan_tier\":[],\"nested\":{\"run_id\":1}"));
-    assert_accepted(EVENT("\"n\":123456789012345678901234567890,\"m\":1e999,\"o\":-0.0e-0"));
-}
-END_TEST
-
-/* Puts a string of `length` times `unit` into the place of the '#' in a template. */
-static const char *filled(const char *template, const char *unit, size_t length)
-{
-    static char json[2 << 20];
-    const char *mark = strchr(template, '#');
-    char *at = json + (mark - template);
-    memcpy(json, template, (size_t)(mark - template));
-    for (size_t i = 0; i < length; i++)
-        at = stpcpy(at, unit);
-    strcpy(at, mark + 1);
-    return json;
-}
-
-static void assert_bytes(const char *template, const char *unit, size_t least, size_t most)
-{
-    if (least > 0)
-        assert_refused(REFUSAL_OUT_OF_RANGE, filled(template, unit, least - 1));
-    assert_accepted(filled(template, unit, least));
-    assert_accepted(filled(template, unit, most));
-    assert_refused(REFUSAL_OUT_OF_RANGE, filled(template, unit, most + 1));
-}
 
 START_TEST(lengths_are_bytes_of_utf8)
 {
@@ -501,209 +419,12 @@ START_TEST(policy_metadata_has_types)
 }
 END_TEST
 
-START_TEST(keys_at_top_level_come_once)
-{
-    assert_refused(REFUSAL_DUPLICATE_KEY, EVENT("\"quantity\":1"));
-    assert_refused(REFUSAL_DUPLICATE_KEY, EVENT("\"quantit\\u0079\":1"));
-    assert_refused(REFUSAL_DUPLICATE_KEY, EVENT("\"metadata\":{},\"metadata\":{}"));
-    assert_refused(REFUSAL_DUPLICATE_KEY, EVENT("\"model\":null,\"model\":null"));
-    assert_refused(REFUSAL_DUPLICATE_KEY, EVENT("\"a\":1,\"b\":2,\"\\u0061\":3"));
-    assert_refused(REFUSAL_DUPLICATE_KEY, EVENT("\"\":1,\"\":2"));
-    assert_accepted(EVENT("\"a\":{\"b\":1,\"b\":2},\"b\":[{\"a\":1,\"a\":2}]"));
-}
-END_TEST
-
-/* As many keys as fit, all of one length, the first repeated as the last or not. */
-static char *many_keys(bool repeat)
-{
-    static char json[EVENT_VALUE_LIMIT_BYTES + 1];
-    char *at = stpcpy(json, "{" BASE ",\"quantity\":1");
-    for (int i = 0; at - json < EVENT_VALUE_LIMIT_BYTES - 40; i++)
-        at += sprintf(at, ",\"%06x\":1", i * 7919 % 0x1000000);
-    strcpy(at, repeat ? ",\"000000\":1}" : "}");
-    return json;
-}
-
-START_TEST(a_document_full_of_keys_is_judged_in_bounded_time)
-{
-    assert_accepted(many_keys(false));
-    assert_refused(REFUSAL_DUPLICATE_KEY, many_keys(true));
-}
-END_TEST
-
-START_TEST(a_value_has_at_most_one_mebibyte)
-{
-    const char *empty = filled(EVENT("\"x\":\"#\""), "x", 0);
-    size_t room = EVENT_VALUE_LIMIT_BYTES - strlen(empty);
-    assert_accepted(filled(EVENT("\"x\":\"#\""), "x", room));
-    assert_refused(REFUSAL_TOO_LARGE, filled(EVENT("\"x\":\"#\""), "x", room + 1));
-    assert_refused(REFUSAL_NOT_JSON, filled("#", "[", EVENT_VALUE_LIMIT_BYTES));
-    assert_refused(REFUSAL_TOO_LARGE, filled("#", "[", EVENT_VALUE_LIMIT_BYTES + 1));
-}
-END_TEST
-
-START_TEST(an_empty_value_is_refused)
-{
-    assert_refused(REFUSAL_EMPTY_VALUE, "");
-    ck_assert_int_eq(decode((struct text){NULL, 0}), REFUSAL_EMPTY_VALUE);
-    assert_refused(REFUSAL_NOT_JSON, " ");
-    assert_refused(REFUSAL_NOT_JSON, "\n\t\r ");
-}
-END_TEST
-
-START_TEST(nesting_has_a_limit)
-{
-    char json[4096];
-    for (int depth = 31; depth <= 33; depth++) {
-        char open[1024] = "";
-        char close[1024] = "";
-        memset(open, '[', (size_t)depth - 1);
-        memset(close, ']', (size_t)depth - 1);
-        sprintf(json, "{" BASE ",\"quantity\":1,\"x\":%s%s}", open, close);
-        if (depth <= 32)
-            assert_accepted(json);
-        else
-            assert_refused(REFUSAL_TOO_DEEP, json);
-        sprintf(json, "{" BASE ",\"quantity\":1,\"x\":%s%s", open, close);
-        assert_refused(REFUSAL_NOT_JSON, json);
-    }
-}
-END_TEST
-
-START_TEST(only_objects_are_events)
-{
-    static const char *const others[] = {"[]",    "[{}]", "1",       "\"x\"",      "true",
-                                         "false", "null", " [1,2] ", "\"\\ud800\""};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        assert_refused(REFUSAL_NOT_AN_OBJECT, others[i]);
-    assert_accepted(" \t\r\n" QUANTITY("1") " \t\r\n");
-}
-END_TEST
-
-START_TEST(every_byte_is_validated)
-{
-    static const char *const bad[] = {
-        "{",
-        "}",
-        "{]",
-        "[}",
-        "{}}",
-        "{}{}",
-        "{},",
-        "{\"a\"}",
-        "{\"a\":}",
-        "{\"a\":1,}",
-        "{,\"a\":1}",
-        "{\"a\" 1}",
-        "{a:1}",
-        "{'a':1}",
-        "{1:1}",
-        "{null:1}",
-        "{\"a\":1 1}",
-        "{\"a\":1;}",
-        "{\"a\":tru}",
-        "{\"a\":truee}",
-        "{\"a\":True}",
-        "{\"a\":nul}",
-        "{\"a\":NaN}",
-        "{\"a\":01}",
-        "{\"a\":1.}",
-        "{\"a\":.1}",
-        "{\"a\":+1}",
-        "{\"a\":1e}",
-        "{\"a\":-}",
-        "{\"a\":1e+}",
-        "{\"a\":0x1}",
-        "{\"a\":[1,]}",
-        "{\"a\":[,1]}",
-        "{\"a\":[1 2]}",
-        "{\"a\":[}",
-        "{\"a\":{}",
-        "{\"a\":\"",
-        "{\"a\":\"\\x\"}",
-        "{\"a\":\"\\u12g4\"}",
-        "{\"a\":\"\\u12\"}",
-        "{\"a\":\"\t\"}",
-        "{\"a\":\"x\ny\"}",
-        "{\"a\":\"x\"\"y\"}",
-        "{\"a\":1\"x\"}",
-        "{\"a\":\"x\"1}",
-        "{\"a\\\":1}",
-        "\\{}",
-        "{}\\",
-        "{}x",
-        "x{}",
-        "{}/**/",
-        "\xef\xbb\xbf{}",
-        "{\"a\":1}\v",
-        "{\"a\":\f1}",
-        "{\"a\":--1}",
-        "{\"a\":[[[]]}",
-        "{\"a\":truefalse}",
-        "{\"a\":null\"b\"}",
-        "{\"a\"::1}",
-        "{\"a\":1,,\"b\":2}",
-        "{:1}",
-        "{\"\"",
-    };
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_refused(REFUSAL_NOT_JSON, bad[i]);
-    ck_assert_int_eq(decode(TEXT("{}\0")), REFUSAL_NOT_JSON);
-    ck_assert_int_eq(decode(TEXT("{\"a\":1\0}")), REFUSAL_NOT_JSON);
-    ck_assert_int_eq(decode(TEXT("{\"a\":\"\0\"}")), REFUSAL_NOT_JSON);
-    ck_assert_int_eq(decode(TEXT("\0")), REFUSAL_NOT_JSON);
-}
-END_TEST
-
-START_TEST(strings_hold_unicode_without_nul)
-{
-    static const char *const bad[] = {"\\u0000",
-                                      "\\ud800",
-                                      "\\udc00",
-                                      "\\ud800x",
-                                      "\\ud800\\n",
-                                      "\\udc00\\ud800",
-                                      "\\ud800\\ud800\\udc00",
-                                      "\\uDBFF\\uE000"};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        assert_refused(REFUSAL_BAD_STRING, filled(EVENT("\"x\":[\"#\"]"), bad[i], 1));
-        assert_refused(REFUSAL_BAD_STRING, filled(EVENT("\"x#\":1"), bad[i], 1));
-    }
-    assert_accepted(EVENT("\"x\":\"\\uD800\\uDC00\\udbff\\udfff\\u0001\\ud7ff\\ue000\\uffff\""));
-    assert_refused(REFUSAL_NOT_JSON, EVENT("\"x\":\"\\ud800\\u12\""));
-}
-END_TEST
-
-START_TEST(values_are_utf8)
-{
-    static const char *const bad[] = {
-        "\x80", "\xff", "\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82"};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        assert_refused(REFUSAL_NOT_UTF8, filled(EVENT("\"x\":\"#\""), bad[i], 1));
-        assert_refused(REFUSAL_NOT_UTF8, filled(EVENT("\"x\":\"# "), bad[i], 1));
-        assert_refused(REFUSAL_NOT_UTF8, filled("\n\"\x01#", bad[i], 1));
-    }
-}
-END_TEST
-
-START_TEST(the_reason_does_not_depend_on_the_order_of_keys)
-{
-    assert_refused(REFUSAL_WRONG_TYPE, "{" BASE ",\"kind\":1,\"quantity\":-1,\"timestamp\":\"x\"}");
-    assert_refused(REFUSAL_WRONG_TYPE, "{\"timestamp\":\"x\",\"quantity\":-1,\"kind\":1," BASE "}");
-    assert_refused(REFUSAL_NOT_JSON,
-                   "{\"a\":\"\\u0000\",\"a\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]],\"b\":tru}");
-    assert_refused(REFUSAL_BAD_STRING, "{\"a\":1,\"a\":2,\"b\":\"\\u0000\"}");
-    assert_refused(REFUSAL_DUPLICATE_KEY, "{\"a\":1,\"a\":2}");
-}
-END_TEST
-
 static void add_tests(TCase *tcase)
 {
     tcase_add_test(tcase, every_field_arrives);
     tcase_add_test(tcase, what_is_absent_is_empty);
     tcase_add_test(tcase, null_counts_as_absent);
     tcase_add_test(tcase, required_fields_are_required);
-    tcase_add_test(tcase, unknown_fields_are_kept_and_never_refused);
     tcase_add_test(tcase, lengths_are_bytes_of_utf8);
     tcase_add_test(tcase, escapes_are_resolved_in_keys_and_values);
     tcase_add_test(tcase, views_survive_the_next_event);
@@ -723,28 +444,9 @@ static void add_tests(TCase *tcase)
     tcase_add_test(tcase, metadata_has_types);
     tcase_add_test(tcase, the_last_of_equal_keys_in_metadata_counts);
     tcase_add_test(tcase, policy_metadata_has_types);
-    tcase_add_test(tcase, keys_at_top_level_come_once);
-    tcase_add_test(tcase, a_document_full_of_keys_is_judged_in_bounded_time);
-    tcase_add_test(tcase, a_value_has_at_most_one_mebibyte);
-    tcase_add_test(tcase, an_empty_value_is_refused);
-    tcase_add_test(tcase, nesting_has_a_limit);
-    tcase_add_test(tcase, only_objects_are_events);
-    tcase_add_test(tcase, every_byte_is_validated);
-    tcase_add_test(tcase, strings_hold_unicode_without_nul);
-    tcase_add_test(tcase, values_are_utf8);
-    tcase_add_test(tcase, the_reason_does_not_depend_on_the_order_of_keys);
 }
 
 int main(void)
 {
-    Suite *suite = suite_create("event");
-    TCase *tcase = tcase_create("event");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    add_tests(tcase);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("event", add_tests);
 }

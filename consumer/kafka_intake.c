@@ -1,0 +1,291 @@
+#include "kafka_intake.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "arena.h"
+
+enum { BATCH_MESSAGES = 1000, HEADER_CHUNK_BYTES = 64 * 1024 };
+
+struct intake_partition {
+    struct source_position position; /* offset: the least that may come next */
+    rd_kafka_queue_t *queue;
+    bool broken; /* nothing behind the error may be read: librdkafka might have skipped something */
+};
+
+struct kafka_intake {
+    rd_kafka_t *handle;
+    const char *const *topics;
+    int wake_fd;
+    uint64_t generation;
+    struct intake_partition *partitions;
+    size_t partition_count;
+    size_t partition_capacity;
+    size_t turn;                                  /* whose queue is looked at first */
+    rd_kafka_message_t *messages[BATCH_MESSAGES]; /* of one partition: the one at `reading` */
+    size_t message_count;
+    size_t message_next; /* the first that is not handed out yet */
+    size_t reading;
+    struct record records[BATCH_MESSAGES];
+    struct arena headers;
+    char detail[KAFKA_ERROR_BYTES];
+};
+
+struct kafka_intake *kafka_intake_new(rd_kafka_t *handle, const char *const *topics, int wake_fd)
+{
+    struct kafka_intake *intake = calloc(1, sizeof(*intake));
+    if (!intake)
+        return NULL;
+    intake->handle = handle;
+    intake->topics = topics;
+    intake->wake_fd = wake_fd;
+    arena_init(&intake->headers, HEADER_CHUNK_BYTES);
+    return intake;
+}
+
+static void drop_messages(struct kafka_intake *intake)
+{
+    for (size_t i = 0; i < intake->message_count; i++)
+        rd_kafka_message_destroy(intake->messages[i]);
+    intake->message_count = intake->message_next = 0;
+    arena_reset(&intake->headers);
+}
+
+static void close_queues(struct kafka_intake *intake)
+{
+    for (size_t i = 0; i < intake->partition_count; i++) {
+        rd_kafka_queue_t *queue = intake->partitions[i].queue;
+        if (!queue)
+            continue;
+        rd_kafka_queue_io_event_enable(queue, -1, NULL, 0);
+        rd_kafka_queue_destroy(queue);
+    }
+    intake->partition_count = 0;
+}
+
+void kafka_intake_free(struct kafka_intake *intake)
+{
+    if (!intake)
+        return;
+    drop_messages(intake);
+    close_queues(intake);
+    free(intake->partitions);
+    arena_free(&intake->headers);
+    free(intake);
+}
+
+/* Taken anew each time: librdkafka forgets a partition whose topic went and came back, and its queue with it. */
+static rd_kafka_queue_t *open_queue(const struct kafka_intake *intake, const struct source_position *position)
+{
+    static const uint64_t ring = 1;
+    rd_kafka_queue_t *queue =
+        rd_kafka_queue_get_partition(intake->handle, intake->topics[position->topic], position->partition);
+    if (!queue)
+        return NULL;
+    rd_kafka_queue_forward(queue, NULL);
+    rd_kafka_queue_io_event_enable(queue, intake->wake_fd, &ring, sizeof(ring));
+    return queue;
+}
+
+
+/* Grows only, so that a rewind takes no memory. */
+static bool reserve(struct kafka_intake *intake, size_t count)
+{
+    if (count <= intake->partition_capacity)
+        return true;
+    struct intake_partition *grown = realloc(intake->partitions, count * sizeof(*grown));
+    if (!grown)
+        return false;
+    intake->partitions = grown;
+    intake->partition_capacity = count;
+    return true;
+}
+
+uint64_t kafka_intake_begin(struct kafka_intake *intake, const struct source_position *positions, size_t count)
+{
+    close_queues(intake);
+    intake->message_next = intake->message_count;
+    intake->turn = 0;
+    intake->partition_count = reserve(intake, count) ? count : 0;
+    for (size_t i = 0; i < intake->partition_count; i++)
+        intake->partitions[i] =
+            (struct intake_partition){.position = positions[i], .queue = open_queue(intake, &positions[i])};
+    return ++intake->generation;
+}
+
+rd_kafka_topic_partition_list_t *kafka_intake_list(const struct kafka_intake *intake)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)intake->partition_count);
+    for (size_t i = 0; i < intake->partition_count; i++) {
+        const struct source_position *position = &intake->partitions[i].position;
+        rd_kafka_topic_partition_list_add(list, intake->topics[position->topic], position->partition)->offset =
+            position->offset;
+    }
+    return list;
+}
+
+struct record kafka_record(uint32_t topic, const rd_kafka_message_t *message)
+{
+    rd_kafka_timestamp_type_t type;
+    int64_t time_ms = rd_kafka_message_timestamp(message, &type);
+    return (struct record){
+        .topic = topic,
+        .partition = message->partition,
+        .offset = message->offset,
+        .time_ms = type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : time_ms,
+        .key = {message->key, (uint32_t)message->key_len},
+        .value = {message->payload, (uint32_t)message->len},
+    };
+}
+
+/* False: out of memory. */
+static bool add_headers(struct arena *arena, const rd_kafka_message_t *message, struct record *record)
+{
+    rd_kafka_headers_t *headers;
+    if (rd_kafka_message_headers(message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return true; /* it has none */
+    size_t count = rd_kafka_header_cnt(headers);
+    struct record_header *list = arena_alloc(arena, count * sizeof(*list));
+    if (!list)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        const char *name;
+        const void *value;
+        size_t length;
+        rd_kafka_header_get_all(headers, i, &name, &value, &length);
+        list[i] = (struct record_header){text_of(name), {value, (uint32_t)length}};
+    }
+    record->headers = list;
+    record->header_count = count;
+    return true;
+}
+
+/* What librdkafka may have stepped over, or can't get past. An answer of the broker's (positive) leaves the
+ * offset where it is and is asked again; errors of its own (negative) need not. */
+static bool is_breaking(rd_kafka_resp_err_t error)
+{
+    switch (error) {
+    case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+        return true;
+    case RD_KAFKA_RESP_ERR__TRANSPORT:
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+    case RD_KAFKA_RESP_ERR__RESOLVE:
+    case RD_KAFKA_RESP_ERR__TIMED_OUT:
+    case RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE:
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR__SSL:
+        return false;
+    default:
+        return error < 0;
+    }
+}
+
+static void describe(struct kafka_intake *intake, const char *problem)
+{
+    const struct source_position *position = &intake->partitions[intake->reading].position;
+    snprintf(intake->detail, sizeof(intake->detail), "%s partition %d at offset %lld: %s",
+             intake->topics[position->topic], (int)position->partition, (long long)position->offset, problem);
+}
+
+/* An event about the partition that is being read. */
+static void start_event(const struct kafka_intake *intake, enum source_event_kind kind,
+                        struct source_event *event)
+{
+    const struct intake_partition *partition = &intake->partitions[intake->reading];
+    *event = (struct source_event){
+        .kind = kind,
+        .topic = partition->position.topic,
+        .partition = partition->position.partition,
+        .generation = intake->generation,
+        .detail = intake->detail,
+    };
+}
+
+static void hand_out_broken(struct kafka_intake *intake, const char *problem, struct source_event *event)
+{
+    describe(intake, problem);
+    intake->partitions[intake->reading].broken = true;
+    intake->message_next = intake->message_count;
+    start_event(intake, SOURCE_BROKEN, event);
+}
+
+static void hand_out_error(struct kafka_intake *intake, struct source_event *event)
+{
+    const rd_kafka_message_t *message = intake->messages[intake->message_next++];
+    if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        start_event(intake, SOURCE_END, event);
+        event->offset = message->offset;
+    } else if (is_breaking(message->err)) {
+        hand_out_broken(intake, rd_kafka_message_errstr(message), event);
+    } else {
+        describe(intake, rd_kafka_message_errstr(message));
+        start_event(intake, SOURCE_TROUBLE, event);
+    }
+}
+
+/* Records up to the next error or the batch's end. A record below the position was handed out before: librdkafka
+ * may deliver a whole fetch again after it lost its leader. */
+static void hand_out_records(struct kafka_intake *intake, struct source_event *event)
+{
+    struct source_position *position = &intake->partitions[intake->reading].position;
+    size_t count = 0;
+    for (; intake->message_next < intake->message_count; intake->message_next++) {
+        const rd_kafka_message_t *message = intake->messages[intake->message_next];
+        if (message->err)
+            break;
+        if (message->offset < position->offset)
+            continue;
+        intake->records[count] = kafka_record(position->topic, message);
+        if (!add_headers(&intake->headers, message, &intake->records[count])) {
+            hand_out_broken(intake, "out of memory", event);
+            return;
+        }
+        position->offset = message->offset + 1;
+        count++;
+    }
+    start_event(intake, count ? SOURCE_RECORDS : SOURCE_NOTHING, event);
+    event->records = intake->records;
+    event->record_count = count;
+}
+
+/* False: every queue is empty. */
+static bool fetch(struct kafka_intake *intake)
+{
+    for (size_t i = 0; i < intake->partition_count; i++) {
+        size_t at = (intake->turn + i) % intake->partition_count;
+        struct intake_partition *partition = &intake->partitions[at];
+        if (partition->broken)
+            continue;
+        ssize_t count =
+            partition->queue
+                ? rd_kafka_consume_batch_queue(partition->queue, 0, intake->messages, BATCH_MESSAGES)
+                : 0;
+        if (partition->queue && count <= 0)
+            continue;
+        intake->message_count = (size_t)count;
+        intake->reading = at;
+        intake->turn = at + 1;
+        return true;
+    }
+    return false;
+}
+
+bool kafka_intake_next(struct kafka_intake *intake, struct source_event *event)
+{
+    do {
+        if (intake->message_next == intake->message_count) {
+            drop_messages(intake);
+            if (!fetch(intake))
+                return false;
+        }
+        if (!intake->partitions[intake->reading].queue)
+            hand_out_broken(intake, "out of memory", event);
+        else if (intake->messages[intake->message_next]->err)
+            hand_out_error(intake, event);
+        else
+            hand_out_records(intake, event);
+    } while (event->kind == SOURCE_NOTHING);
+    return true;
+}

@@ -1,0 +1,211 @@
+#include "kafka_options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "log.h"
+
+struct setting {
+    const char *name;
+    const char *value;
+};
+
+/* Behind each other: a role's own settings follow those of all roles. NULL ends a list. */
+static const struct setting every_role[] = {{"client.id", "usagebox"},
+                                            {"socket.nagle.disable", "true"},
+                                            {"allow.auto.create.topics", "false"},
+                                            {"reconnect.backoff.max.ms", "1000"},
+                                            {"topic.metadata.refresh.interval.ms", "10000"},
+                                            {NULL, NULL}};
+
+/* An idle partition costs a request per fetch.wait.max.ms and broker; a partition just assigned waits that long
+ * for the fetch that is under way. fetch.error.backoff.ms is how long a partition pauses after a passing error. */
+#define READING                                                                                              \
+    {"auto.offset.reset", "error"}, {"isolation.level", "read_committed"}, {"check.crcs", "true"},           \
+        {"enable.partition.eof", "true"}, {"enable.auto.commit", "false"},                                   \
+        {"enable.auto.offset.store", "false"}, {"fetch.error.backoff.ms", "50"}
+
+/* The session is as short as brokers allow with some room: until it ends, nobody counts a dead process's lanes. */
+static const struct setting member[] = {READING,
+                                        {"fetch.wait.max.ms", "25"},
+                                        {"partition.assignment.strategy", "range"},
+                                        {"session.timeout.ms", "10000"},
+                                        {"heartbeat.interval.ms", "1000"},
+                                        {NULL, NULL}};
+static const struct setting reader[] = {READING,
+                                        {"fetch.wait.max.ms", "100"},
+                                        {"queued.min.messages", "10000"},
+                                        {"queued.max.messages.kbytes", "16384"},
+                                        {NULL, NULL}};
+
+#define SENDING {"enable.idempotence", "true"}, {"acks", "all"}, {"retry.backoff.ms", "50"}
+
+/* message.timeout.ms 0: a flag waits for the brokers as long as they are away */
+static const struct setting flagger[] = {SENDING,
+                                         {"linger.ms", "0"},
+                                         {"message.timeout.ms", "0"},
+                                         {NULL, NULL}};
+/* message.max.bytes: what is too large for UsageBox must be sendable, to be refused by it and not by us */
+static const struct setting producer[] = {SENDING,
+                                          {"linger.ms", "5"},
+                                          {"message.timeout.ms", "60000"},
+                                          {"message.max.bytes", "4194304"},
+                                          {"compression.type", "lz4"},
+                                          {"queue.buffering.max.messages", "100000"},
+                                          {NULL, NULL}};
+
+static const struct {
+    const struct setting *settings;
+    rd_kafka_type_t type;
+    int events;
+} roles[] = {
+    [KAFKA_MEMBER] = {member, RD_KAFKA_CONSUMER,
+                      RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_OFFSET_COMMIT},
+    [KAFKA_READER] = {reader, RD_KAFKA_CONSUMER, RD_KAFKA_EVENT_ERROR},
+    [KAFKA_FLAGGER] = {flagger, RD_KAFKA_PRODUCER, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR},
+    [KAFKA_PRODUCER] = {producer, RD_KAFKA_PRODUCER, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR},
+};
+
+struct refusal_of {
+    const char *name;
+    const char *why;
+};
+
+static const char own_key[] = "has a key of its own under kafka";
+static const char exactness[] = "is set by UsageBox: which offsets are read and counted depends on it";
+static const char ownership[] = "is set by UsageBox: which process counts a lane depends on it";
+static const char delivery[] = "is set by UsageBox: that each flag arrives once and in order depends on it";
+
+static const struct refusal_of refused[] = {
+    {"bootstrap.servers", own_key},
+    {"metadata.broker.list", own_key},
+    {"group.id", own_key},
+    {"enable.auto.commit", exactness},
+    {"auto.commit.enable", exactness},
+    {"enable.auto.offset.store", exactness},
+    {"auto.offset.reset", exactness},
+    {"isolation.level", exactness},
+    {"check.crcs", exactness},
+    {"enable.partition.eof", exactness},
+    {"offset.store.method", exactness},
+    {"topic.blacklist", exactness},
+    {"partition.assignment.strategy", ownership},
+    {"group.instance.id", ownership},
+    {"group.protocol.type", ownership},
+    {"enable.idempotence", delivery},
+    {"acks", delivery},
+    {"request.required.acks", delivery},
+    {"transactional.id", delivery},
+    {"partitioner", delivery},
+    {"message.timeout.ms", delivery},
+    {"delivery.timeout.ms", delivery},
+};
+
+const char *kafka_property_refusal(const char *name)
+{
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+        if (strcmp(refused[i].name, name) == 0)
+            return refused[i].why;
+    return NULL;
+}
+
+struct kafka_options kafka_options_of(const struct config *config)
+{
+    return (struct kafka_options){
+        .bootstrap_servers = config->kafka.bootstrap_servers,
+        .usage_topics = config->kafka.usage_topics.items,
+        .usage_topic_count = config->kafka.usage_topics.count,
+        .enforcement_topic = config->kafka.enforcement_topic,
+        .group = config->kafka.group,
+        .properties = config->kafka.properties.items,
+        .property_count = config->kafka.properties.count,
+    };
+}
+
+/* What librdkafka reports as an error passes by itself more often than not: it goes on trying. */
+static void log_to_ours(const rd_kafka_t *handle, int syslog_level, const char *facility, const char *text)
+{
+    (void)handle;
+    if (strcmp(facility, "CONFWARN") == 0) /* a property meant for another of our handles */
+        return;
+    enum log_level level = syslog_level <= 4 ? LOG_WARNING : syslog_level <= 6 ? LOG_INFO : LOG_DEBUG;
+    log_event(level, "librdkafka", LOG_TEXT("facility", facility), LOG_TEXT("detail", text), LOG_END);
+}
+
+static bool set(rd_kafka_conf_t *conf, const char *name, const char *value, char error[KAFKA_ERROR_BYTES])
+{
+    char reason[KAFKA_ERROR_BYTES / 2];
+    if (rd_kafka_conf_set(conf, name, value, reason, sizeof(reason)) == RD_KAFKA_CONF_OK)
+        return true;
+    snprintf(error, KAFKA_ERROR_BYTES, "kafka.properties: %s: %s", name, reason);
+    return false;
+}
+
+static bool set_all(rd_kafka_conf_t *conf, const struct setting *settings, char error[KAFKA_ERROR_BYTES])
+{
+    for (; settings->name; settings++)
+        if (!set(conf, settings->name, settings->value, error))
+            return false;
+    return true;
+}
+
+static bool set_properties(rd_kafka_conf_t *conf, const struct kafka_options *options,
+                           char error[KAFKA_ERROR_BYTES])
+{
+    for (size_t i = 0; i < options->property_count; i++) {
+        const struct config_property *property = &options->properties[i];
+        const char *why = kafka_property_refusal(property->name);
+        if (why) {
+            snprintf(error, KAFKA_ERROR_BYTES, "kafka.properties: %s %s", property->name, why);
+            return false;
+        }
+        if (!set(conf, property->name, property->value, error))
+            return false;
+    }
+    return true;
+}
+
+/* librdkafka stops fetching while a partition has this much unread, and may then sleep for a second before it
+ * looks again: together the lanes should have work for longer than that. */
+static bool set_read_ahead(rd_kafka_conf_t *conf, size_t lane_count, char error[KAFKA_ERROR_BYTES])
+{
+    enum { ALL_MESSAGES = 400000, ALL_KIB = 262144, LEAST_MESSAGES = 10000, LEAST_KIB = 4096, GUESS = 8 };
+    size_t lanes = lane_count ? lane_count : GUESS;
+    size_t messages = ALL_MESSAGES / lanes, kib = ALL_KIB / lanes;
+    char text[32];
+    snprintf(text, sizeof(text), "%zu", messages > LEAST_MESSAGES ? messages : LEAST_MESSAGES);
+    if (!set(conf, "queued.min.messages", text, error))
+        return false;
+    snprintf(text, sizeof(text), "%zu", kib > LEAST_KIB ? kib : LEAST_KIB);
+    return set(conf, "queued.max.messages.kbytes", text, error);
+}
+
+static bool configure(rd_kafka_conf_t *conf, const struct kafka_options *options, enum kafka_role role,
+                      char error[KAFKA_ERROR_BYTES])
+{
+    rd_kafka_conf_set_log_cb(conf, log_to_ours);
+    rd_kafka_conf_set_events(conf, roles[role].events);
+    return set_all(conf, every_role, error) &&
+           set(conf, "bootstrap.servers", options->bootstrap_servers, error) &&
+           set_all(conf, roles[role].settings, error) &&
+           (role != KAFKA_MEMBER ||
+            (set(conf, "group.id", options->group, error) && set_read_ahead(conf, options->lane_count, error))) &&
+           set_properties(conf, options, error);
+}
+
+rd_kafka_t *kafka_handle_new(const struct kafka_options *options, enum kafka_role role,
+                             char error[KAFKA_ERROR_BYTES])
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    if (!configure(conf, options, role, error)) {
+        rd_kafka_conf_destroy(conf);
+        return NULL;
+    }
+    char reason[KAFKA_ERROR_BYTES / 2];
+    rd_kafka_t *handle = rd_kafka_new(roles[role].type, conf, reason, sizeof(reason)); /* takes conf */
+    if (!handle) {
+        rd_kafka_conf_destroy(conf);
+        snprintf(error, KAFKA_ERROR_BYTES, "Kafka client: %s", reason);
+    }
+    return handle;
+}

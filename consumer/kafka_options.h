@@ -1,0 +1,45 @@
+/* How UsageBox speaks to Kafka: one place that turns the configuration into librdkafka's, for each part that a
+ * handle plays. The user's own properties come last, save those on which exact counting rests. */
+#ifndef UB_KAFKA_OPTIONS_H
+#define UB_KAFKA_OPTIONS_H
+
+#include <librdkafka/rdkafka.h>
+
+#include "config.h"
+
+/* All of it belongs to the configuration, which must outlive what is made from it. */
+struct kafka_options {
+    const char *bootstrap_servers;
+    const char *const *usage_topics;
+    size_t usage_topic_count;
+    const char *enforcement_topic;
+    const char *group;
+    const struct config_property *properties;
+    size_t property_count;
+    size_t lane_count; /* about how many partitions one process reads, to share its memory; 0: not known */
+};
+struct kafka_options kafka_options_of(const struct config *config);
+
+enum kafka_role {
+    KAFKA_MEMBER,  /* a member of the consumer group: usage topics */
+    KAFKA_READER,  /* reads partitions without a group */
+    KAFKA_FLAGGER, /* publishes flags: each at once, in order, for as long as it takes */
+    KAFKA_PRODUCER /* publishes usage events */
+};
+
+enum { KAFKA_ERROR_BYTES = 512 };
+
+/* A configured handle, its logs in ours. NULL: error says why. */
+rd_kafka_t *kafka_handle_new(const struct kafka_options *options, enum kafka_role role,
+                             char error[KAFKA_ERROR_BYTES]);
+
+/* Why the user must not set this property, as a clause that follows its name; NULL: he may. These are refused:
+ *   set by a key of config.yaml: bootstrap.servers, metadata.broker.list, group.id
+ *   what is counted:  enable.auto.commit, auto.commit.enable, enable.auto.offset.store, auto.offset.reset,
+ *                     isolation.level, check.crcs, enable.partition.eof, offset.store.method, topic.blacklist
+ *   who counts it:    partition.assignment.strategy, group.instance.id, group.protocol.type
+ *   what is sent:     enable.idempotence, acks, request.required.acks, transactional.id, partitioner,
+ *                     message.timeout.ms, delivery.timeout.ms */
+const char *kafka_property_refusal(const char *name);
+
+#endif

@@ -1,30 +1,6 @@
-#include <librdkafka/rdkafka.h>
-
 #include "config_keys.h"
+#include "kafka_options.h"
 #include "printable.h"
-
-/* What the promises rest on, or what has a key of its own: not the user's to set here. */
-static const struct {
-    const char *name;
-    const char *instead;
-} reserved[] = {
-    {"bootstrap.servers", "kafka.bootstrap_servers"},
-    {"metadata.broker.list", "kafka.bootstrap_servers"},
-    {"group.id", "kafka.group"},
-    {"partitioner", "kafka.partitioner"},
-    {"auto.offset.reset", NULL},
-    {"isolation.level", NULL},
-    {"check.crcs", NULL},
-    {"enable.auto.commit", NULL},
-    {"enable.auto.offset.store", NULL},
-    {"enable.partition.eof", NULL},
-    {"enable.idempotence", NULL},
-    {"acks", NULL},
-    {"request.required.acks", NULL},
-    {"transactional.id", NULL},
-    {"partition.assignment.strategy", NULL},
-    {"plugin.library.paths", NULL},
-};
 
 static bool is_secret(const char *name)
 {
@@ -50,16 +26,10 @@ static const char *terminated(struct config_reader *reader, struct text text)
 static bool is_reserved(struct config_reader *reader, struct config_place place, const char *path,
                         const char *name)
 {
-    for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++) {
-        if (strcmp(reserved[i].name, name) != 0)
-            continue;
-        if (reserved[i].instead)
-            config_wrong(reader, place, path, "not to be set here: use %s", reserved[i].instead);
-        else
-            config_wrong(reader, place, path, "not to be set: exactly-once rests on how usagebox sets it");
-        return true;
-    }
-    return false;
+    const char *why = kafka_property_refusal(name);
+    if (why)
+        config_wrong(reader, place, path, "%s", why);
+    return why != NULL;
 }
 
 /* librdkafka itself says whether it knows the name and takes the value. Its sentence may quote the value. */

@@ -66,46 +66,44 @@ static const struct {
     [KAFKA_PRODUCER] = {producer, RD_KAFKA_PRODUCER, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR},
 };
 
-struct refusal_of {
-    const char *name;
-    const char *why;
-};
+static const char own_servers[] = "not to be set here: use kafka.bootstrap_servers";
+static const char own_group[] = "not to be set here: use kafka.group";
+static const char own_partitioner[] = "not to be set here: use kafka.partitioner";
+static const char exactness[] = "not to be set: exactly-once rests on how usagebox sets it";
+static const char ownership[] = "not to be set: which process counts a lane rests on how usagebox sets it";
+static const char plugins[] = "not to be set: usagebox loads no code that it was not built with";
 
-static const char own_key[] = "has a key of its own under kafka";
-static const char exactness[] = "is set by UsageBox: which offsets are read and counted depends on it";
-static const char ownership[] = "is set by UsageBox: which process counts a lane depends on it";
-static const char delivery[] = "is set by UsageBox: that each flag arrives once and in order depends on it";
-
-static const struct refusal_of refused[] = {
-    {"bootstrap.servers", own_key},
-    {"metadata.broker.list", own_key},
-    {"group.id", own_key},
+static const struct setting refused[] = {
+    {"bootstrap.servers", own_servers},
+    {"metadata.broker.list", own_servers},
+    {"group.id", own_group},
+    {"partitioner", own_partitioner},
     {"enable.auto.commit", exactness},
     {"auto.commit.enable", exactness},
     {"enable.auto.offset.store", exactness},
+    {"offset.store.method", exactness},
     {"auto.offset.reset", exactness},
     {"isolation.level", exactness},
     {"check.crcs", exactness},
     {"enable.partition.eof", exactness},
-    {"offset.store.method", exactness},
     {"topic.blacklist", exactness},
+    {"enable.idempotence", exactness},
+    {"acks", exactness},
+    {"request.required.acks", exactness},
+    {"transactional.id", exactness},
+    {"message.timeout.ms", exactness},
+    {"delivery.timeout.ms", exactness},
     {"partition.assignment.strategy", ownership},
     {"group.instance.id", ownership},
     {"group.protocol.type", ownership},
-    {"enable.idempotence", delivery},
-    {"acks", delivery},
-    {"request.required.acks", delivery},
-    {"transactional.id", delivery},
-    {"partitioner", delivery},
-    {"message.timeout.ms", delivery},
-    {"delivery.timeout.ms", delivery},
+    {"plugin.library.paths", plugins},
 };
 
 const char *kafka_property_refusal(const char *name)
 {
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
         if (strcmp(refused[i].name, name) == 0)
-            return refused[i].why;
+            return refused[i].value;
     return NULL;
 }
 
@@ -137,7 +135,7 @@ static bool set(rd_kafka_conf_t *conf, const char *name, const char *value, char
     char reason[KAFKA_ERROR_BYTES / 2];
     if (rd_kafka_conf_set(conf, name, value, reason, sizeof(reason)) == RD_KAFKA_CONF_OK)
         return true;
-    snprintf(error, KAFKA_ERROR_BYTES, "kafka.properties: %s: %s", name, reason);
+    snprintf(error, KAFKA_ERROR_BYTES, "kafka.properties.%s: %s", name, reason);
     return false;
 }
 
@@ -149,19 +147,26 @@ static bool set_all(rd_kafka_conf_t *conf, const struct setting *settings, char 
     return true;
 }
 
+static bool set_property(rd_kafka_conf_t *conf, const struct config_property *property,
+                         char error[KAFKA_ERROR_BYTES])
+{
+    const char *why = kafka_property_refusal(property->name);
+    if (why) {
+        snprintf(error, KAFKA_ERROR_BYTES, "kafka.properties.%s: %s", property->name, why);
+        return false;
+    }
+    bool taken = set(conf, property->name, property->value, error);
+    if (!taken && property->secret) /* the reason may quote it */
+        snprintf(error, KAFKA_ERROR_BYTES, "kafka.properties.%s: librdkafka refuses this value", property->name);
+    return taken;
+}
+
 static bool set_properties(rd_kafka_conf_t *conf, const struct kafka_options *options,
                            char error[KAFKA_ERROR_BYTES])
 {
-    for (size_t i = 0; i < options->property_count; i++) {
-        const struct config_property *property = &options->properties[i];
-        const char *why = kafka_property_refusal(property->name);
-        if (why) {
-            snprintf(error, KAFKA_ERROR_BYTES, "kafka.properties: %s %s", property->name, why);
+    for (size_t i = 0; i < options->property_count; i++)
+        if (!set_property(conf, &options->properties[i], error))
             return false;
-        }
-        if (!set(conf, property->name, property->value, error))
-            return false;
-    }
     return true;
 }
 

@@ -33,13 +33,13 @@ enum { KAFKA_ERROR_BYTES = 512 };
 rd_kafka_t *kafka_handle_new(const struct kafka_options *options, enum kafka_role role,
                              char error[KAFKA_ERROR_BYTES]);
 
-/* Why the user must not set this property, as a clause that follows its name; NULL: he may. These are refused:
- *   set by a key of config.yaml: bootstrap.servers, metadata.broker.list, group.id
- *   what is counted:  enable.auto.commit, auto.commit.enable, enable.auto.offset.store, auto.offset.reset,
- *                     isolation.level, check.crcs, enable.partition.eof, offset.store.method, topic.blacklist
- *   who counts it:    partition.assignment.strategy, group.instance.id, group.protocol.type
- *   what is sent:     enable.idempotence, acks, request.required.acks, transactional.id, partitioner,
- *                     message.timeout.ms, delivery.timeout.ms */
+/* Why the user must not set this property, as a sentence that follows its name; NULL: he may. Refused is:
+ *   what has a key of its own:       bootstrap.servers, metadata.broker.list, group.id, partitioner
+ *   what exact counting rests on:    enable.auto.commit, auto.commit.enable, enable.auto.offset.store,
+ *     offset.store.method, auto.offset.reset, isolation.level, check.crcs, enable.partition.eof, topic.blacklist,
+ *     enable.idempotence, acks, request.required.acks, transactional.id, message.timeout.ms, delivery.timeout.ms
+ *   what the ownership of lanes rests on: partition.assignment.strategy, group.instance.id, group.protocol.type
+ *   code that is loaded by name:     plugin.library.paths */
 const char *kafka_property_refusal(const char *name);
 
 #endif

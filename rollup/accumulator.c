@@ -8,78 +8,82 @@
 
 #define HOUR_US (INT64_C(3600) * 1000000)
 
-enum { FIRST_ROWS = 64, QUIET_RESETS = 64 };
-enum { NO_ROW = UINT32_MAX };
+enum { FIRST_ROWS = 64, ROWS_QUIET_RESETS = 64 };
 
-/* Open addressing: from a key's hash to the number of its row. */
+/* Open addressing: from a key's hash to its row. */
 struct slot {
+    void *row;    /* in the arena, its texts right behind it; NULL: empty */
     uint32_t tag; /* the key's hash */
-    uint32_t row; /* NO_ROW: empty */
 };
 struct table {
     struct slot *slots;
     size_t slot_count; /* a power of two, at least twice the rows */
+    size_t rows;
 };
 
 struct hourly_entry {
-    struct hourly_row row;
-    const struct text *values; /* of the dimensions, as events say them */
+    struct hourly_row row; /* first: it is what the table finds */
+    struct text values[];  /* of the dimensions, as events say them */
 };
 
 struct accumulator {
     struct accumulator_rules rules; /* dimensions in the order of their names, each once */
     struct arena *arena;
-    unsigned quiet_resets; /* in a row, of batches that used little of the memory */
-
-    struct table hourly_table;
-    struct hourly_entry *hourly;
-    struct hourly_row *hourly_sorted; /* room for as many */
-    size_t hourly_count, hourly_capacity;
-
-    struct table run_table;
-    struct run_row *runs;
+    struct table hourly;
+    struct table runs;
+    struct hourly_row *hourly_sorted; /* room for half as many as the table has slots */
     struct run_row *runs_sorted;
-    size_t run_count, run_capacity;
+    unsigned quiet_resets; /* in a row, of batches that used little of the memory */
 };
 
-static void table_clear(struct table *table)
-{
-    memset(table->slots, 0xff, table->slot_count * sizeof *table->slots);
-}
-
-/* The next row whose key may have this tag. Starts where *probe says, tag at first, and leaves it behind the
- * row. NO_ROW: there is no other. */
-static inline uint32_t table_find(const struct table *table, uint32_t tag, size_t *probe)
+/* The next row whose key may have this tag. *probe is the tag at first and then says where to go on. NULL:
+ * there is no other. */
+static inline void *table_find(const struct table *table, uint32_t tag, size_t *probe)
 {
     if (table->slot_count == 0)
-        return NO_ROW;
+        return NULL;
     for (;;) {
-        struct slot slot = table->slots[(*probe)++ & (table->slot_count - 1)];
-        if (slot.row == NO_ROW || slot.tag == tag)
-            return slot.row;
+        const struct slot *slot = &table->slots[(*probe)++ & (table->slot_count - 1)];
+        if (!slot->row || slot->tag == tag)
+            return slot->row;
     }
 }
 
-static void table_put(struct table *table, uint32_t tag, uint32_t row)
+static void table_put(struct table *table, struct slot slot)
 {
-    size_t probe = tag & (table->slot_count - 1);
-    while (table->slots[probe].row != NO_ROW)
+    size_t probe = slot.tag & (table->slot_count - 1);
+    while (table->slots[probe].row)
         probe = (probe + 1) & (table->slot_count - 1);
-    table->slots[probe] = (struct slot){tag, row};
+    table->slots[probe] = slot;
+    table->rows++;
 }
 
-static bool table_resize(struct table *table, size_t slot_count)
+/* Makes room for one more row, in the array of sorted ones too. */
+static bool table_reserve(struct table *table, void **sorted, size_t row_bytes)
 {
-    struct table larger = {malloc(slot_count * sizeof *larger.slots), slot_count};
+    if (table->rows * 2 < table->slot_count)
+        return true;
+    size_t slot_count = table->slot_count > 0 ? table->slot_count * 2 : FIRST_ROWS * 2;
+    void *larger_sorted = reallocarray(*sorted, slot_count / 2, row_bytes);
+    if (!larger_sorted)
+        return false;
+    *sorted = larger_sorted;
+    struct table larger = {.slots = calloc(slot_count, sizeof *larger.slots), .slot_count = slot_count};
     if (!larger.slots)
         return false;
-    table_clear(&larger);
     for (size_t i = 0; i < table->slot_count; i++)
-        if (table->slots[i].row != NO_ROW)
-            table_put(&larger, table->slots[i].tag, table->slots[i].row);
+        if (table->slots[i].row)
+            table_put(&larger, table->slots[i]);
     free(table->slots);
     *table = larger;
     return true;
+}
+
+static void table_clear(struct table *table)
+{
+    if (table->rows > 0)
+        memset(table->slots, 0, table->slot_count * sizeof *table->slots);
+    table->rows = 0;
 }
 
 /* Of the names of two dimensions. */
@@ -111,67 +115,48 @@ struct accumulator *accumulator_new(const struct accumulator_rules *rules, struc
     return accumulator;
 }
 
-static void hourly_free(struct accumulator *accumulator)
+static void free_rows(struct accumulator *accumulator)
 {
-    free(accumulator->hourly_table.slots);
-    free(accumulator->hourly);
+    free(accumulator->hourly.slots);
     free(accumulator->hourly_sorted);
-    accumulator->hourly_table = (struct table){NULL, 0};
-    accumulator->hourly = NULL;
-    accumulator->hourly_sorted = NULL;
-    accumulator->hourly_capacity = 0;
-}
-
-static void runs_free(struct accumulator *accumulator)
-{
-    free(accumulator->run_table.slots);
-    free(accumulator->runs);
+    free(accumulator->runs.slots);
     free(accumulator->runs_sorted);
-    accumulator->run_table = (struct table){NULL, 0};
-    accumulator->runs = NULL;
+    accumulator->hourly = accumulator->runs = (struct table){0};
+    accumulator->hourly_sorted = NULL;
     accumulator->runs_sorted = NULL;
-    accumulator->run_capacity = 0;
+    accumulator->quiet_resets = 0;
 }
 
 void accumulator_free(struct accumulator *accumulator)
 {
-    if (!accumulator)
-        return;
-    hourly_free(accumulator);
-    runs_free(accumulator);
+    if (accumulator)
+        free_rows(accumulator);
     free(accumulator);
 }
 
 /* One large batch shall not hold its memory for ever, nor shall every small one give it back. */
 static bool give_back(struct accumulator *accumulator)
 {
-    size_t rows = accumulator->hourly_count + accumulator->run_count;
-    size_t capacity = accumulator->hourly_capacity + accumulator->run_capacity;
-    bool quiet = capacity > 16 * FIRST_ROWS && rows < capacity / 8;
+    size_t rows = accumulator->hourly.rows + accumulator->runs.rows;
+    size_t slot_count = accumulator->hourly.slot_count + accumulator->runs.slot_count;
+    bool quiet = slot_count > 32 * FIRST_ROWS && rows < slot_count / 16;
     accumulator->quiet_resets = quiet ? accumulator->quiet_resets + 1 : 0;
-    return accumulator->quiet_resets >= QUIET_RESETS;
+    return accumulator->quiet_resets >= ROWS_QUIET_RESETS;
 }
 
 void accumulator_reset(struct accumulator *accumulator)
 {
-    if (give_back(accumulator)) {
-        hourly_free(accumulator);
-        runs_free(accumulator);
-    }
-    if (accumulator->hourly_count > 0 && accumulator->hourly_table.slots)
-        table_clear(&accumulator->hourly_table);
-    if (accumulator->run_count > 0 && accumulator->run_table.slots)
-        table_clear(&accumulator->run_table);
-    accumulator->hourly_count = 0;
-    accumulator->run_count = 0;
+    if (give_back(accumulator))
+        free_rows(accumulator);
+    table_clear(&accumulator->hourly);
+    table_clear(&accumulator->runs);
 }
 
 size_t accumulator_bytes(const struct accumulator *accumulator)
 {
-    size_t slots = accumulator->hourly_table.slot_count + accumulator->run_table.slot_count;
-    return sizeof *accumulator + slots * sizeof(struct slot) +
-           accumulator->hourly_capacity * (sizeof(struct hourly_entry) + sizeof(struct hourly_row)) +
-           accumulator->run_capacity * 2 * sizeof(struct run_row);
+    size_t hourly_slots = accumulator->hourly.slot_count, run_slots = accumulator->runs.slot_count;
+    return sizeof *accumulator + (hourly_slots + run_slots) * sizeof(struct slot) +
+           hourly_slots / 2 * sizeof(struct hourly_row) + run_slots / 2 * sizeof(struct run_row);
 }
 
 static int64_t hour_of(int64_t time_us)
@@ -205,86 +190,63 @@ static char *put_member(char *out, const char *name, struct text value)
     return out;
 }
 
-/* Canonical: without blanks, in the order of names, without empty values. */
-static struct text render_dimensions(const struct accumulator *accumulator, const struct event *event)
+/* At least as long as what put_dimensions() writes. */
+static size_t dimensions_bound(const struct accumulator_rules *rules, const struct event *event)
 {
-    const struct accumulator_rules *rules = &accumulator->rules;
-    size_t size_bytes = 2;
+    size_t bound = 2;
     for (size_t i = 0; i < rules->dimension_count; i++)
-        size_bytes += strlen(event_lifted_names[rules->dimensions[i]]) + sizeof "\"\":\"\"," - 1 +
-                      json_text_bytes(event->lifted[rules->dimensions[i]]);
-    char *bytes = arena_alloc(accumulator->arena, size_bytes);
-    if (!bytes)
-        return (struct text){NULL, 0};
-    char *end = bytes;
+        bound += strlen(event_lifted_names[rules->dimensions[i]]) + sizeof "\"\":\"\"," - 1 +
+                 json_text_bytes(event->lifted[rules->dimensions[i]]);
+    return bound;
+}
+
+/* Canonical: without blanks, in the order of names, without empty values. */
+static struct text put_dimensions(const struct accumulator_rules *rules, const struct event *event, char *out)
+{
+    char *end = out;
     *end++ = '{';
     for (size_t i = 0; i < rules->dimension_count; i++) {
         struct text value = event->lifted[rules->dimensions[i]];
         if (value.length == 0)
             continue;
-        if (end > bytes + 1)
+        if (end > out + 1)
             *end++ = ',';
         end = put_member(end, event_lifted_names[rules->dimensions[i]], value);
     }
     *end++ = '}';
-    return (struct text){bytes, (uint32_t)(end - bytes)};
+    return (struct text){out, (uint32_t)(end - out)};
 }
 
-static const struct text *pack_values(const struct accumulator *accumulator, const struct event *event)
+static size_t hourly_bound(const struct accumulator_rules *rules, const struct event *event)
 {
-    const struct accumulator_rules *rules = &accumulator->rules;
-    size_t size_bytes = rules->dimension_count * sizeof(struct text);
+    size_t bound = sizeof(struct hourly_entry) + rules->dimension_count * sizeof(struct text);
+    bound += (size_t)event->customer_id.length + event->meter.length + event->model.length;
     for (size_t i = 0; i < rules->dimension_count; i++)
-        size_bytes += event->lifted[rules->dimensions[i]].length;
-    struct text *values = arena_alloc(accumulator->arena, size_bytes);
-    if (!values)
-        return NULL;
-    char *at = (char *)(values + rules->dimension_count);
-    for (size_t i = 0; i < rules->dimension_count; i++)
-        values[i] = text_pack(&at, event->lifted[rules->dimensions[i]]);
-    return values;
-}
-
-/* Room for one more row, in the table too. */
-static bool hourly_reserve(struct accumulator *accumulator)
-{
-    if (accumulator->hourly_count < accumulator->hourly_capacity)
-        return true;
-    size_t capacity = accumulator->hourly_capacity ? accumulator->hourly_capacity * 2 : FIRST_ROWS;
-    struct hourly_entry *entries = reallocarray(accumulator->hourly, capacity, sizeof *entries);
-    if (!entries)
-        return false;
-    accumulator->hourly = entries;
-    struct hourly_row *sorted = reallocarray(accumulator->hourly_sorted, capacity, sizeof *sorted);
-    if (!sorted)
-        return false;
-    accumulator->hourly_sorted = sorted;
-    if (!table_resize(&accumulator->hourly_table, capacity * 2))
-        return false;
-    accumulator->hourly_capacity = capacity;
-    return true;
+        bound += event->lifted[rules->dimensions[i]].length;
+    return bound + dimensions_bound(rules, event);
 }
 
 static struct hourly_entry *hourly_insert(struct accumulator *accumulator, uint32_t tag,
                                           const struct event *event, int64_t hour_us)
 {
-    if (!hourly_reserve(accumulator))
+    const struct accumulator_rules *rules = &accumulator->rules;
+    void *sorted = accumulator->hourly_sorted;
+    bool room = table_reserve(&accumulator->hourly, &sorted, sizeof(struct hourly_row));
+    accumulator->hourly_sorted = sorted;
+    struct hourly_entry *entry = room ? arena_alloc(accumulator->arena, hourly_bound(rules, event)) : NULL;
+    if (!entry)
         return NULL;
-    char *at = arena_alloc(accumulator->arena,
-                           (size_t)event->customer_id.length + event->meter.length + event->model.length);
-    struct hourly_entry entry = {.values = pack_values(accumulator, event)};
-    entry.row.dimensions = render_dimensions(accumulator, event);
-    if (!at || !entry.values || !entry.row.dimensions.bytes)
-        return NULL;
-    entry.row.customer_id = text_pack(&at, event->customer_id);
-    entry.row.meter = text_pack(&at, event->meter);
-    entry.row.model = text_pack(&at, event->model);
-    entry.row.hour_us = hour_us;
-    entry.row.first_event_us = event->time_us;
-    entry.row.last_event_us = event->time_us;
-    table_put(&accumulator->hourly_table, tag, (uint32_t)accumulator->hourly_count);
-    accumulator->hourly[accumulator->hourly_count] = entry;
-    return &accumulator->hourly[accumulator->hourly_count++];
+    entry->row = (struct hourly_row){
+        .hour_us = hour_us, .first_event_us = event->time_us, .last_event_us = event->time_us};
+    char *at = (char *)(entry->values + rules->dimension_count);
+    entry->row.customer_id = text_pack(&at, event->customer_id);
+    entry->row.meter = text_pack(&at, event->meter);
+    entry->row.model = text_pack(&at, event->model);
+    for (size_t i = 0; i < rules->dimension_count; i++)
+        entry->values[i] = text_pack(&at, event->lifted[rules->dimensions[i]]);
+    entry->row.dimensions = put_dimensions(rules, event, at);
+    table_put(&accumulator->hourly, (struct slot){entry, tag});
+    return entry;
 }
 
 static bool hourly_is(const struct accumulator_rules *rules, const struct hourly_entry *entry,
@@ -311,10 +273,10 @@ static struct hourly_entry *hourly_of(struct accumulator *accumulator, struct ro
         row_hash_text(&key, event->lifted[rules->dimensions[i]]);
     uint32_t tag = (uint32_t)row_hash_end(key);
     size_t probe = tag;
-    uint32_t row;
-    while ((row = table_find(&accumulator->hourly_table, tag, &probe)) != NO_ROW)
-        if (hourly_is(rules, &accumulator->hourly[row], event, hour_us))
-            return &accumulator->hourly[row];
+    struct hourly_entry *entry;
+    while ((entry = table_find(&accumulator->hourly, tag, &probe)))
+        if (hourly_is(rules, entry, event, hour_us))
+            return entry;
     return hourly_insert(accumulator, tag, event, hour_us);
 }
 
@@ -331,46 +293,32 @@ static bool hourly_add(struct accumulator *accumulator, struct row_hash key, con
            (event->kind == EVENT_USAGE || decimal_add(&row->adjustment, event->quantity));
 }
 
-static bool runs_reserve(struct accumulator *accumulator)
+static size_t run_bound(const struct event *event)
 {
-    if (accumulator->run_count < accumulator->run_capacity)
-        return true;
-    size_t capacity = accumulator->run_capacity ? accumulator->run_capacity * 2 : FIRST_ROWS;
-    struct run_row *runs = reallocarray(accumulator->runs, capacity, sizeof *runs);
-    if (!runs)
-        return false;
-    accumulator->runs = runs;
-    struct run_row *sorted = reallocarray(accumulator->runs_sorted, capacity, sizeof *sorted);
-    if (!sorted)
-        return false;
-    accumulator->runs_sorted = sorted;
-    if (!table_resize(&accumulator->run_table, capacity * 2))
-        return false;
-    accumulator->run_capacity = capacity;
-    return true;
+    const struct text *lifted = event->lifted;
+    return sizeof(struct run_row) + event->customer_id.length + lifted[LIFTED_RUN_ID].length +
+           lifted[LIFTED_AGENT_ID].length + lifted[LIFTED_USER_ID].length + event->meter.length +
+           event->model.length;
 }
 
 static struct run_row *run_insert(struct accumulator *accumulator, uint32_t tag, const struct event *event)
 {
-    const struct text *lifted = event->lifted;
-    if (!runs_reserve(accumulator))
+    void *sorted = accumulator->runs_sorted;
+    bool room = table_reserve(&accumulator->runs, &sorted, sizeof(struct run_row));
+    accumulator->runs_sorted = sorted;
+    struct run_row *row = room ? arena_alloc(accumulator->arena, run_bound(event)) : NULL;
+    if (!row)
         return NULL;
-    char *at =
-        arena_alloc(accumulator->arena, (size_t)event->customer_id.length + lifted[LIFTED_RUN_ID].length +
-                                            lifted[LIFTED_AGENT_ID].length + lifted[LIFTED_USER_ID].length +
-                                            event->meter.length + event->model.length);
-    if (!at)
-        return NULL;
-    struct run_row *row = &accumulator->runs[accumulator->run_count];
     *row = (struct run_row){.first_event_us = event->time_us, .last_event_us = event->time_us};
+    char *at = (char *)(row + 1);
     row->customer_id = text_pack(&at, event->customer_id);
-    row->run_id = text_pack(&at, lifted[LIFTED_RUN_ID]);
-    row->agent_id = text_pack(&at, lifted[LIFTED_AGENT_ID]);
-    row->user_id = text_pack(&at, lifted[LIFTED_USER_ID]);
+    row->run_id = text_pack(&at, event->lifted[LIFTED_RUN_ID]);
+    row->agent_id = text_pack(&at, event->lifted[LIFTED_AGENT_ID]);
+    row->user_id = text_pack(&at, event->lifted[LIFTED_USER_ID]);
     row->meter = text_pack(&at, event->meter);
     row->model = text_pack(&at, event->model);
     row->parent_run_id = TEXT("");
-    table_put(&accumulator->run_table, tag, (uint32_t)accumulator->run_count++);
+    table_put(&accumulator->runs, (struct slot){row, tag});
     return row;
 }
 
@@ -390,10 +338,10 @@ static struct run_row *run_of(struct accumulator *accumulator, struct row_hash k
     row_hash_text(&key, event->lifted[LIFTED_USER_ID]);
     uint32_t tag = (uint32_t)row_hash_end(key);
     size_t probe = tag;
-    uint32_t row;
-    while ((row = table_find(&accumulator->run_table, tag, &probe)) != NO_ROW)
-        if (run_is(&accumulator->runs[row], event))
-            return &accumulator->runs[row];
+    struct run_row *row;
+    while ((row = table_find(&accumulator->runs, tag, &probe)))
+        if (run_is(row, event))
+            return row;
     return run_insert(accumulator, tag, event);
 }
 
@@ -464,22 +412,28 @@ static int compare_runs(const void *left, const void *right)
 
 const struct hourly_row *accumulator_hourly(struct accumulator *accumulator, size_t *count)
 {
-    *count = accumulator->hourly_count;
-    for (size_t i = 0; i < accumulator->hourly_count; i++)
-        accumulator->hourly_sorted[i] = accumulator->hourly[i].row;
-    if (accumulator->hourly_count > 0)
-        qsort(accumulator->hourly_sorted, accumulator->hourly_count, sizeof *accumulator->hourly_sorted,
-              compare_hourly);
-    return accumulator->hourly_count > 0 ? accumulator->hourly_sorted : NULL;
+    *count = 0;
+    for (size_t i = 0; i < accumulator->hourly.slot_count; i++) {
+        const struct hourly_entry *entry = accumulator->hourly.slots[i].row;
+        if (entry)
+            accumulator->hourly_sorted[(*count)++] = entry->row;
+    }
+    if (*count == 0)
+        return NULL;
+    qsort(accumulator->hourly_sorted, *count, sizeof *accumulator->hourly_sorted, compare_hourly);
+    return accumulator->hourly_sorted;
 }
 
 const struct run_row *accumulator_runs(struct accumulator *accumulator, size_t *count)
 {
-    *count = accumulator->run_count;
-    for (size_t i = 0; i < accumulator->run_count; i++)
-        accumulator->runs_sorted[i] = accumulator->runs[i];
-    if (accumulator->run_count > 0)
-        qsort(accumulator->runs_sorted, accumulator->run_count, sizeof *accumulator->runs_sorted,
-              compare_runs);
-    return accumulator->run_count > 0 ? accumulator->runs_sorted : NULL;
+    *count = 0;
+    for (size_t i = 0; i < accumulator->runs.slot_count; i++) {
+        const struct run_row *row = accumulator->runs.slots[i].row;
+        if (row)
+            accumulator->runs_sorted[(*count)++] = *row;
+    }
+    if (*count == 0)
+        return NULL;
+    qsort(accumulator->runs_sorted, *count, sizeof *accumulator->runs_sorted, compare_runs);
+    return accumulator->runs_sorted;
 }

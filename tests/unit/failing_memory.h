@@ -11,6 +11,7 @@
 void *failing_malloc(size_t size);
 void *failing_calloc(size_t count, size_t size);
 void *failing_realloc(void *piece, size_t size);
+void *failing_reallocarray(void *piece, size_t count, size_t size);
 void failing_free(void *piece);
 
 enum { SIZE_PREFIX_BYTES = 16 };
@@ -72,6 +73,12 @@ void *failing_realloc(void *piece, size_t size)
     if (moved != NULL)
         failing_free(piece);
     return moved;
+}
+
+void *failing_reallocarray(void *piece, size_t count, size_t size)
+{
+    size_t size_bytes;
+    return __builtin_mul_overflow(count, size, &size_bytes) ? NULL : failing_realloc(piece, size_bytes);
 }
 
 #endif

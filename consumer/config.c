@@ -47,6 +47,9 @@ static void check(struct config_reader *reader, const struct config *config)
     const char *dead_letters = "kafka.dead_letter_topic";
     check_repeats(reader, "kafka.usage_topics", &config->kafka.usage_topics);
     check_repeats(reader, "rollup.dimensions", &config->rollup.dimensions);
+    if (config->kafka.usage_topics.count == 0)
+        config_wrong(reader, place_of_key(reader, "kafka.usage_topics"), "kafka.usage_topics",
+                     "expected at least one");
     check_topic(reader, config, "kafka.enforcement_topic", config->kafka.enforcement_topic);
     check_topic(reader, config, dead_letters, config->kafka.dead_letter_topic);
     if (strcmp(config->kafka.dead_letter_topic, config->kafka.enforcement_topic) == 0)

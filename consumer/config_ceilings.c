@@ -24,6 +24,8 @@ static void check_given(struct config_reader *reader, const struct config_scope 
 static void check_ceiling(struct config_reader *reader, struct config_place place,
                           const struct ceiling *ceiling, const struct config_ceilings *others)
 {
+    if (ceiling->who_kind != WHO_EVERYONE && ceiling->who.length == 0)
+        config_wrong(reader, place, "ceilings", "expected either customer or plan, found neither");
     if (ceiling->clear_level > ceiling->limit)
         config_wrong(reader, place, "ceilings.clear_level", "expected at most the limit");
     for (size_t i = 0; i < others->count; i++)

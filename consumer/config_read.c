@@ -1,7 +1,8 @@
 #include "config_keys.h"
 #include "nearest.h"
+#include "printable.h"
 
-enum { FOUND_BYTES = 64 + 16, PATH_BYTES = 192 };
+enum { FOUND_BYTES = 96, PATH_BYTES = 192 };
 
 struct config_place config_place_of(const struct tree_node *node)
 {
@@ -15,8 +16,11 @@ static const char *show(const struct config_key *key, struct text text, char fou
         return "nothing";
     if (key->type == CONFIG_DSN)
         return "something else";
-    bool cut = text.length > 60;
-    snprintf(found, FOUND_BYTES, "\"%.*s%s\"", (int)(cut ? 60 : text.length), text.bytes, cut ? "…" : "");
+    size_t used = 0;
+    found[used++] = '"';
+    while (text.length > 0 && used < FOUND_BYTES - PRINTABLE_BYTES - sizeof "…\"")
+        used += printable_next(PRINTABLE_QUOTED, &text, found + used);
+    strcpy(found + used, text.length > 0 ? "…\"" : "\"");
     return found;
 }
 
@@ -150,18 +154,27 @@ static bool is_section(const char *path)
     return section->name != NULL;
 }
 
-static void wrong_name(struct config_reader *reader, const struct config_scope *scope,
-                       struct config_place place, const char *path)
+/* Tries the names that may stand beside the wrong one: those of the same map. */
+static const char *suggest(const struct config_scope *scope, const char *prefix, const char *name)
 {
-    struct nearest nearest = {.word = path};
-    for (const struct config_key *key = scope->keys; key->path; key++)
-        nearest_try(&nearest, key->path);
-    for (const struct config_section *section = config_sections; section->name; section++)
+    struct nearest nearest = {.word = name};
+    size_t length = strlen(prefix);
+    for (const struct config_key *key = scope->keys; key->path; key++) {
+        const char *rest = key->path + (length > 0 ? length + 1 : 0);
+        if (strncmp(key->path, prefix, length) == 0 && !strchr(rest, '.'))
+            nearest_try(&nearest, rest);
+    }
+    for (const struct config_section *section = config_sections; length == 0 && section->name; section++)
         nearest_try(&nearest, section->name);
-    if (nearest.best)
-        config_wrong(reader, place, path, "unknown key, did you mean %s?", nearest.best);
-    else
-        config_wrong(reader, place, path, "unknown key");
+    return nearest.best;
+}
+
+static void wrong_name(struct config_reader *reader, const struct config_scope *scope, const char *prefix,
+                       const char *path, const struct tree_node *name)
+{
+    const char *best = suggest(scope, prefix, name->text.bytes);
+    config_wrong(reader, config_place_of(name), path, "unknown key%s%s%s", best ? ", did you mean " : "",
+                 best ? best : "", best ? "?" : "");
 }
 
 static void read_section(struct config_reader *reader, const struct config_scope *scope, const char *path,
@@ -189,6 +202,6 @@ void config_read_map(struct config_reader *reader, const struct config_scope *sc
         else if (is_section(path))
             read_section(reader, scope, path, name->value);
         else
-            wrong_name(reader, scope, config_place_of(name), path);
+            wrong_name(reader, scope, prefix, path, name);
     }
 }

@@ -79,6 +79,15 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/asan/unit/%,$(wildcard tests/unit/tes
 unit: $(UNIT) ## unit tests under ASan and UBSan
 	@set -e; for t in $^; do $$t; done
 
+SIMULATION := $(basename $(wildcard tests/simulation/*.c))
+$(BUILD)/%/simulate: $(addprefix $(BUILD)/%/,$(addsuffix .o,$(SIMULATION))) $(BUILD)/%/libcore.a
+	$(CC) $(if $(findstring asan,$@),$(SANITIZE)) $^ $(CORE_LIBS) -lstdc++ -o $@
+SECONDS ?= 60
+SEED ?= 1
+simulate: $(BUILD)/release/simulate ## whole deployments from seeds, for SECONDS=60 from SEED=1 on
+	$< $(SEED) 0 $(SECONDS)
+.PHONY: simulate
+
 bench-dedupe: $(BUILD)/release/bench/dedupe_bench ## time and memory of dedupe by key
 	$<
 .PHONY: bench-dedupe

@@ -21,11 +21,9 @@ void ceilings_loaded(struct pipeline *p, struct ceiling_catalogue *catalogue)
 {
     if (!catalogue)
         return;
-    struct ceiling_catalogue **all =
-        realloc(p->catalogues, (p->catalogue_count + 1) * sizeof(struct ceiling_catalogue *));
-    if (!all || ceilings_at(p, catalogue->generation)) {
-        if (all)
-            p->catalogues = all;
+    size_t size = (p->catalogue_count + 1) * sizeof(struct ceiling_catalogue *);
+    struct ceiling_catalogue **all = ceilings_at(p, catalogue->generation) ? NULL : realloc(p->catalogues, size);
+    if (!all) { /* known already; or out of memory, and it comes again */
         ceiling_catalogue_free(catalogue);
         return;
     }

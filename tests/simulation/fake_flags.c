@@ -1,4 +1,5 @@
-/* The enforcement topic: one log per lane, acknowledged with delay, read from its start by whoever tails it. */
+/* The enforcement topic: one log per lane, acknowledged with delay, read from its start by whoever tails it.
+ */
 #include "world.h"
 
 #include <stdlib.h>
@@ -13,8 +14,8 @@ static char *copy_bytes(struct text text)
     return copy;
 }
 
-static bool publish(void *self, int32_t lane, struct text key, struct text value, struct flag_sequence sequence,
-                    uint64_t cookie)
+static bool publish(void *self, int32_t lane, struct text key, struct text value,
+                    struct flag_sequence sequence, uint64_t cookie)
 {
     struct process *process = self;
     struct world *world = process->world;
@@ -28,13 +29,16 @@ static bool publish(void *self, int32_t lane, struct text key, struct text value
     int64_t delay_us = 1000 + (int64_t)random_below(&world->random, 4000);
     if (!world->flags_up)
         delay_us += world->flags_back_us > world->now_us ? world->flags_back_us - world->now_us : 0;
-    log->messages[log->count++] = (struct sim_message){
-        .key = copy_bytes(key), .key_length = key.length, .value = value.bytes ? copy_bytes(value) : NULL,
-        .value_length = value.length, .sequence = sequence, .visible_us = world->now_us};
+    log->messages[log->count++] = (struct sim_message){.key = copy_bytes(key),
+                                                       .key_length = key.length,
+                                                       .value = value.bytes ? copy_bytes(value) : NULL,
+                                                       .value_length = value.length,
+                                                       .sequence = sequence,
+                                                       .visible_us = world->now_us};
     *(struct sim_ack *)table_add(&process->acks, sizeof(struct sim_ack)) =
         (struct sim_ack){lane, cookie, world->now_us + delay_us};
-    world_trace(world, "process %d publishes to lane %d: %.*s %.*s", process->number, lane, (int)key.length, key.bytes,
-                (int)value.length, value.bytes ? value.bytes : "");
+    world_trace(world, "process %d publishes to lane %d: %.*s %.*s", process->number, lane, (int)key.length,
+                key.bytes, (int)value.length, value.bytes ? value.bytes : "");
     return true;
 }
 
@@ -44,7 +48,9 @@ static bool next_ack(struct process *process, struct flag_event *event)
     for (size_t i = 0; i < process->acks.count; i++) {
         if (acks[i].at_us > process->world->now_us)
             continue;
-        *event = (struct flag_event){.kind = FLAG_ACKNOWLEDGED, .lane = acks[i].lane, .cookie = acks[i].cookie,
+        *event = (struct flag_event){.kind = FLAG_ACKNOWLEDGED,
+                                     .lane = acks[i].lane,
+                                     .cookie = acks[i].cookie,
                                      .acknowledged_at_us = process->world->now_us};
         memmove(&acks[i], &acks[i + 1], (process->acks.count - i - 1) * sizeof *acks);
         process->acks.count--;
@@ -67,8 +73,11 @@ static bool next_seen(struct process *process, int32_t lane, struct flag_event *
     if (tail->next >= log->count)
         return false;
     const struct sim_message *message = &log->messages[tail->next++];
-    *event = (struct flag_event){.kind = FLAG_SEEN, .lane = lane, .key = {message->key, message->key_length},
-                                 .value = {message->value, message->value_length}, .has_sequence = true,
+    *event = (struct flag_event){.kind = FLAG_SEEN,
+                                 .lane = lane,
+                                 .key = {message->key, message->key_length},
+                                 .value = {message->value, message->value_length},
+                                 .has_sequence = true,
                                  .sequence = message->sequence};
     return true;
 }

@@ -61,7 +61,8 @@ static void assign(struct process *process, struct source_event *event)
             source->assigned_list[listed++] = (struct source_position){(uint32_t)t, i, 0};
     }
     source->assign_due = false;
-    *event = (struct source_event){.kind = SOURCE_ASSIGNED, .assigned = source->assigned_list, .assigned_count = listed};
+    *event = (struct source_event){
+        .kind = SOURCE_ASSIGNED, .assigned = source->assigned_list, .assigned_count = listed};
     world_trace(world, "process %d is assigned %d..%d", process->number, first, last - 1);
 }
 
@@ -81,8 +82,7 @@ static bool group_event(struct process *process, struct source_event *event)
     } else if (source->revoke_due) {
         source->revoke_due = false;
         source->rebalancing = true;
-        *event = (struct source_event){.kind = SOURCE_REVOKED, .lost = source->lost};
-        source->lost = false;
+        *event = (struct source_event){.kind = SOURCE_REVOKED};
         return true;
     }
     if (!source->assign_due || source->rebalancing || !everybody_released(process->world))
@@ -102,14 +102,17 @@ static bool answer_probe(struct process *process, struct source_event *event)
         struct sim_probe probe = all[i];
         all[i] = all[--probes->count];
         const struct sim_log *log = &world->logs[probe.topic][probe.partition];
-        *event = (struct source_event){.kind = SOURCE_PROBED, .topic = probe.topic, .partition = probe.partition};
-        event->probe = (struct source_probe){
-            .low_offset = log->low, .high_offset = log->count, .asked_at_us = probe.asked_us,
-            .partition_count = world->partition_count};
+        *event =
+            (struct source_event){.kind = SOURCE_PROBED, .topic = probe.topic, .partition = probe.partition};
+        event->probe = (struct source_probe){.low_offset = log->low,
+                                             .high_offset = log->count,
+                                             .asked_at_us = probe.asked_us,
+                                             .partition_count = world->partition_count};
         int64_t at = probe.fingerprint_offset;
         if (at >= log->low && at < log->count && log->records[at].outcome != SIM_MARKER) {
             struct sim_record *stored = &log->records[at];
-            struct record record = {.time_ms = stored->time_ms, .key = text_of(stored->customer),
+            struct record record = {.time_ms = stored->time_ms,
+                                    .key = text_of(stored->customer),
                                     .value = {stored->value, stored->value_length}};
             event->probe.found = true;
             event->probe.fingerprint = identity_fingerprint(world_secret(), &record);
@@ -127,8 +130,11 @@ static size_t fetch(struct process *process, int topic, int partition, struct so
     int64_t *position = &source->position[topic][partition];
     size_t wanted = 1 + random_below(&world->random, POLL_RECORDS - 1), count = 0;
     if (*position < log->low) {
-        *event = (struct source_event){.kind = SOURCE_BROKEN, .topic = (uint32_t)topic, .partition = partition,
-                                       .generation = source->generation, .detail = "offset out of range"};
+        *event = (struct source_event){.kind = SOURCE_BROKEN,
+                                       .topic = (uint32_t)topic,
+                                       .partition = partition,
+                                       .generation = source->generation,
+                                       .detail = "offset out of range"};
         *position = -1;
         return 1;
     }
@@ -136,19 +142,28 @@ static size_t fetch(struct process *process, int topic, int partition, struct so
         struct sim_record *stored = &log->records[*position];
         if (stored->outcome == SIM_MARKER)
             continue;
-        source->records[count++] = (struct record){
-            .topic = (uint32_t)topic, .partition = partition, .offset = *position, .time_ms = stored->time_ms,
-            .key = text_of(stored->customer), .value = {stored->value, stored->value_length}};
+        source->records[count++] = (struct record){.topic = (uint32_t)topic,
+                                                   .partition = partition,
+                                                   .offset = *position,
+                                                   .time_ms = stored->time_ms,
+                                                   .key = text_of(stored->customer),
+                                                   .value = {stored->value, stored->value_length}};
     }
     if (count > 0) {
         source->ended[topic][partition] = false;
-        *event = (struct source_event){.kind = SOURCE_RECORDS, .topic = (uint32_t)topic, .partition = partition,
-                                       .generation = source->generation, .records = source->records,
+        *event = (struct source_event){.kind = SOURCE_RECORDS,
+                                       .topic = (uint32_t)topic,
+                                       .partition = partition,
+                                       .generation = source->generation,
+                                       .records = source->records,
                                        .record_count = count};
     } else if (!source->ended[topic][partition]) {
         source->ended[topic][partition] = true;
-        *event = (struct source_event){.kind = SOURCE_END, .topic = (uint32_t)topic, .partition = partition,
-                                       .generation = source->generation, .offset = *position};
+        *event = (struct source_event){.kind = SOURCE_END,
+                                       .topic = (uint32_t)topic,
+                                       .partition = partition,
+                                       .generation = source->generation,
+                                       .offset = *position};
         return 1;
     }
     return count;
@@ -173,7 +188,19 @@ static void poll(void *self, int timeout_ms, struct source_event *event)
     struct process *process = self;
     (void)timeout_ms;
     *event = (struct source_event){.kind = SOURCE_NOTHING};
-    if (!process->source.member || group_event(process, event) || answer_probe(process, event))
+    struct sim_source *source = &process->source;
+    if (source->evicted && source->zombie_polls-- <= 0) {
+        source->evicted = false;
+        source->rebalancing = true;
+        source->member = true;
+        *event = (struct source_event){.kind = SOURCE_REVOKED, .lost = true};
+        sim_group_rebalance(process->world);
+        source->revoke_due = false;
+        return;
+    }
+    if (!source->member && !source->evicted)
+        return;
+    if ((!source->evicted && group_event(process, event)) || answer_probe(process, event))
         return;
     if (!process->source.held)
         fetch_any(process, event);
@@ -201,8 +228,9 @@ static void probe(void *self, uint32_t topic, int32_t partition, int64_t fingerp
 {
     struct process *process = self;
     struct sim_probe *asked = table_add(&process->source.probes, sizeof *asked);
-    *asked = (struct sim_probe){topic, partition, fingerprint_offset, process->world->now_us,
-                                process->world->now_us + (int64_t)random_below(&process->world->random, 20000)};
+    *asked =
+        (struct sim_probe){topic, partition, fingerprint_offset, process->world->now_us,
+                           process->world->now_us + (int64_t)random_below(&process->world->random, 20000)};
 }
 
 static void release(void *self)

@@ -1,12 +1,22 @@
-/* PostgreSQL: serialised transactions, fencing by compare-and-set, commits whose outcome the client never learns. */
+/* PostgreSQL: serialised transactions, fencing by compare-and-set, commits whose outcome the client never
+ * learns. */
 #include "world.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { COPY_TIME = 0, COPY_OFFSET = 2, COPY_PARTITION = 3, COPY_QUANTITY = 4, COPY_CUSTOMER = 5, COPY_EVENT_ID = 6,
-       COPY_METER = 8, COPY_TOPIC = 25, COPY_FIELDS = 27 };
+enum {
+    COPY_TIME = 0,
+    COPY_OFFSET = 2,
+    COPY_PARTITION = 3,
+    COPY_QUANTITY = 4,
+    COPY_CUSTOMER = 5,
+    COPY_EVENT_ID = 6,
+    COPY_METER = 8,
+    COPY_TOPIC = 25,
+    COPY_FIELDS = 27
+};
 #define POSTGRES_EPOCH_US INT64_C(946684800000000)
 
 void *table_add(struct table *table, size_t row_bytes)
@@ -45,7 +55,8 @@ static uint64_t big_endian(const uint8_t *bytes, size_t size)
     return value;
 }
 
-static const uint8_t *parse_row(struct world *world, const uint8_t *at, const uint8_t *end, struct sim_event *event)
+static const uint8_t *parse_row(struct world *world, const uint8_t *at, const uint8_t *end,
+                                struct sim_event *event)
 {
     struct text fields[COPY_FIELDS] = {0};
     if (end - at < 2 || big_endian(at, 2) != COPY_FIELDS) {
@@ -68,7 +79,8 @@ static const uint8_t *parse_row(struct world *world, const uint8_t *at, const ui
     put(event->customer, fields[COPY_CUSTOMER]);
     put(event->event_id, fields[COPY_EVENT_ID]);
     put(event->meter, fields[COPY_METER]);
-    if (!decimal_from_numeric((const uint8_t *)fields[COPY_QUANTITY].bytes, fields[COPY_QUANTITY].length, &event->quantity))
+    if (!decimal_from_numeric((const uint8_t *)fields[COPY_QUANTITY].bytes, fields[COPY_QUANTITY].length,
+                              &event->quantity))
         world_fail(world, "a COPY row has no quantity");
     return at;
 }
@@ -108,8 +120,8 @@ static const struct sim_event *find_event(const struct world *world, const struc
     const struct sim_event *events = world->database.events.rows;
     for (size_t i = 0; i < world->database.events.count; i++)
         if (events[i].event_us / WORLD_DAY_US == wanted->event_us / WORLD_DAY_US &&
-            strcmp(events[i].event_id, wanted->event_id) == 0 && strcmp(events[i].customer, wanted->customer) == 0 &&
-            strcmp(events[i].meter, wanted->meter) == 0)
+            strcmp(events[i].event_id, wanted->event_id) == 0 &&
+            strcmp(events[i].customer, wanted->customer) == 0 && strcmp(events[i].meter, wanted->meter) == 0)
             return &events[i];
     return NULL;
 }
@@ -172,15 +184,19 @@ static void store_counter(struct world *world, int32_t lane, const struct ceilin
 
 static void store_state(struct world *world, int32_t lane, const struct ceiling_state *state)
 {
-    struct sim_state row = {.lane = lane, .start_us = state->period_start_us, .end_us = state->period_end_us,
-                            .version = state->version, .transition = state->transition, .active = state->active};
+    struct sim_state row = {.lane = lane,
+                            .start_us = state->period_start_us,
+                            .end_us = state->period_end_us,
+                            .version = state->version,
+                            .transition = state->transition,
+                            .active = state->active};
     put(row.customer, state->customer_id);
     put(row.ceiling, state->ceiling);
     memcpy(row.decision_id, state->decision_id, sizeof row.decision_id);
     struct sim_state *rows = world->database.states.rows, *found = NULL;
     for (size_t i = 0; !found && i < world->database.states.count; i++)
-        if (rows[i].lane == lane && rows[i].start_us == row.start_us && strcmp(rows[i].customer, row.customer) == 0 &&
-            strcmp(rows[i].ceiling, row.ceiling) == 0)
+        if (rows[i].lane == lane && rows[i].start_us == row.start_us &&
+            strcmp(rows[i].customer, row.customer) == 0 && strcmp(rows[i].ceiling, row.ceiling) == 0)
             found = &rows[i];
     if (!found)
         found = table_add(&world->database.states, sizeof row);
@@ -232,7 +248,8 @@ static void settle_pending(struct world *world, const struct batch *batch)
         bool found = false;
         struct sim_pending *rows = pending->rows;
         for (size_t i = 0; !found && i < pending->count; i++) {
-            if (rows[i].event.topic != (int32_t)batch->settled[s].topic || rows[i].lane != batch->settled[s].partition ||
+            if (rows[i].event.topic != (int32_t)batch->settled[s].topic ||
+                rows[i].lane != batch->settled[s].partition ||
                 rows[i].event.offset != batch->settled[s].offset)
                 continue;
             rows[i] = rows[--pending->count];
@@ -249,8 +266,8 @@ static void store_offset(struct world *world, const struct batch_partition *part
     int64_t first = part->first_offset < 0 ? 0 : part->first_offset;
     int64_t counted = part->accepted + part->duplicate + part->dead + part->hole + part->gap;
     if (counted != part->next_offset - first)
-        world_fail(world, "topic %u lane %d: %" PRId64 " offsets from %" PRId64 " on are counted as %" PRId64, part->topic,
-                   part->partition, part->next_offset - first, first, counted);
+        world_fail(world, "topic %u lane %d: %" PRId64 " offsets from %" PRId64 " on are counted as %" PRId64,
+                   part->topic, part->partition, part->next_offset - first, first, counted);
     if (part->seen_through_us < row->seen_through_us)
         world_fail(world, "the watermark of lane %d went back", part->partition);
     row->next_offset = part->next_offset;
@@ -280,7 +297,8 @@ static void write_batch(struct process *process, struct store_job *job)
     store_hours(world, batch);
     for (size_t i = 0; i < batch->segment_count; i++) {
         struct sim_segment *row = table_add(&db->segments, sizeof *row);
-        *row = (struct sim_segment){batch->segments[i].lane, batch->segments[i].day, NULL, batch->segments[i].keys.size_bytes};
+        *row = (struct sim_segment){batch->segments[i].lane, batch->segments[i].day, NULL,
+                                    batch->segments[i].keys.size_bytes};
         row->keys = malloc(row->size_bytes + 1);
         memcpy(row->keys, batch->segments[i].keys.bytes, row->size_bytes);
     }
@@ -291,12 +309,14 @@ static void write_batch(struct process *process, struct store_job *job)
             (struct sim_adoption){batch->adoptions[i].lane, batch->adoptions[i].day};
     for (size_t i = 0; i < batch->dead_letter_count; i++)
         *(struct sim_event *)table_add(&db->dead, sizeof(struct sim_event)) =
-            (struct sim_event){.topic = (int32_t)batch->dead_letters[i].topic, .partition = batch->dead_letters[i].partition,
+            (struct sim_event){.topic = (int32_t)batch->dead_letters[i].topic,
+                               .partition = batch->dead_letters[i].partition,
                                .offset = batch->dead_letters[i].offset};
     for (size_t i = 0; i < batch->partition_count; i++)
         store_offset(world, &batch->partitions[i], process->number);
     db->transactions++;
-    world_trace(world, "process %d commits batch %" PRIu64 ": %zu events", process->number, batch->number, batch->event_count);
+    world_trace(world, "process %d commits batch %" PRIu64 ": %zu events", process->number, batch->number,
+                batch->event_count);
 }
 
 static void drop_streamed(struct process *process)
@@ -359,18 +379,26 @@ static void restore_ceilings(const struct world *world, struct store_lane *lane)
     for (size_t i = 0; current && i < world->database.counters.count; i++) {
         if (counters[i].lane != lane->lane)
             continue;
-        struct ceiling_counter row = {text_of(counters[i].customer), text_of(counters[i].meter), counters[i].period,
-                                      TEXT("{}"), counters[i].start_us, counters[i].used};
+        struct ceiling_counter row = {text_of(counters[i].customer),
+                                      text_of(counters[i].meter),
+                                      counters[i].period,
+                                      TEXT("{}"),
+                                      counters[i].start_us,
+                                      counters[i].used};
         ceiling_book_restore_counter(lane->book, &row);
     }
     const struct sim_state *states = world->database.states.rows;
     for (size_t i = 0; i < world->database.states.count; i++) {
         if (states[i].lane != lane->lane)
             continue;
-        struct ceiling_state row = {.customer_id = text_of(states[i].customer), .ceiling = text_of(states[i].ceiling),
-                                    .scope = TEXT("{}"), .period_start_us = states[i].start_us,
-                                    .period_end_us = states[i].end_us, .version = states[i].version,
-                                    .transition = states[i].transition, .active = states[i].active,
+        struct ceiling_state row = {.customer_id = text_of(states[i].customer),
+                                    .ceiling = text_of(states[i].ceiling),
+                                    .scope = TEXT("{}"),
+                                    .period_start_us = states[i].start_us,
+                                    .period_end_us = states[i].end_us,
+                                    .version = states[i].version,
+                                    .transition = states[i].transition,
+                                    .active = states[i].active,
                                     .flag = flag_of(world, states[i].decision_id)};
         memcpy(row.decision_id, states[i].decision_id, sizeof row.decision_id);
         ceiling_book_restore_state(lane->book, &row);
@@ -386,12 +414,13 @@ static void restore_pending(struct world *world, struct store_lane *lane)
         if (rows[i].lane != lane->lane)
             continue;
         struct store_pending *pending = &lane->pending[lane->pending_count++];
-        *pending = (struct store_pending){.topic = (uint32_t)event->topic, .partition = event->partition,
-                                          .offset = event->offset};
+        *pending = (struct store_pending){
+            .topic = (uint32_t)event->topic, .partition = event->partition, .offset = event->offset};
         pending->event = (struct event){.customer_id = arena_text(lane->arena, text_of(event->customer)),
                                         .event_id = arena_text(lane->arena, text_of(event->event_id)),
                                         .meter = arena_text(lane->arena, text_of(event->meter)),
-                                        .quantity = event->quantity, .time_us = event->event_us};
+                                        .quantity = event->quantity,
+                                        .time_us = event->event_us};
     }
 }
 
@@ -416,11 +445,15 @@ static void take_lane(struct process *process, struct store_lane *lane)
             *row = (struct sim_offset){.exists = true, .next_offset = -1, .last_offset = -1};
         row->epoch = lane->epoch;
         row->owner = process->number;
-        lane->offsets[t] = (struct store_lane_offset){t, row->next_offset < 0, row->next_offset, row->last_offset,
-                                                      row->last_fingerprint, row->seen_through_us};
+        lane->offsets[t] = (struct store_lane_offset){t,
+                                                      row->next_offset < 0,
+                                                      row->next_offset,
+                                                      row->last_offset,
+                                                      row->last_fingerprint,
+                                                      row->seen_through_us};
     }
-    world_trace(world, "process %d takes lane %d over, epoch %" PRId64 "%s", process->number, lane->lane, lane->epoch,
-                lane->kept ? " (kept)" : "");
+    world_trace(world, "process %d takes lane %d over, epoch %" PRId64 "%s", process->number, lane->lane,
+                lane->epoch, lane->kept ? " (kept)" : "");
     if (lane->kept)
         return;
     restore_keys(world, lane);
@@ -463,17 +496,23 @@ struct ceiling_catalogue *sim_catalogue(const struct world *world)
     struct ceiling_catalogue *catalogue = ceiling_catalogue_new(8);
     catalogue->generation = world->database.generation;
     for (int i = 0; i < world->database.ceiling_count; i++) {
-        struct ceiling ceiling = {
-            .name = text_of(names[i]), .version = world->database.generation, .who_kind = WHO_EVERYONE, .who = TEXT(""),
-            .meter = text_of(world_meters[i == 3]), .period = (enum ceiling_period)(i % 3), .policy = POLICY_HARD_STOP,
-            .limit = world->database.limits[i] * DECIMAL_ONE, .clear_level = world->database.limits[i] * DECIMAL_ONE,
-            .created_at_us = world->start_us - 3 * WORLD_DAY_US};
+        struct ceiling ceiling = {.name = text_of(names[i]),
+                                  .version = world->database.generation,
+                                  .who_kind = WHO_EVERYONE,
+                                  .who = TEXT(""),
+                                  .meter = text_of(world_meters[i == 3]),
+                                  .period = (enum ceiling_period)(i % 3),
+                                  .policy = POLICY_HARD_STOP,
+                                  .limit = world->database.limits[i] * DECIMAL_ONE,
+                                  .clear_level = world->database.limits[i] * DECIMAL_ONE,
+                                  .created_at_us = world->start_us - 3 * WORLD_DAY_US};
         ceiling_catalogue_add(catalogue, &ceiling);
     }
     return catalogue;
 }
 
-static struct ceiling_counter *sum_of(struct store_job *job, const struct sim_hour *hour, enum ceiling_period period)
+static struct ceiling_counter *sum_of(struct store_job *job, const struct sim_hour *hour,
+                                      enum ceiling_period period)
 {
     int64_t start_us = ceiling_period_start(period, hour->hour_us);
     for (size_t i = 0; i < job->sum_count; i++)
@@ -483,7 +522,11 @@ static struct ceiling_counter *sum_of(struct store_job *job, const struct sim_ho
             return &job->sums[i];
     struct ceiling_counter *sum = &job->sums[job->sum_count++];
     *sum = (struct ceiling_counter){arena_text(job->arena, text_of(hour->customer)),
-                                    arena_text(job->arena, text_of(hour->meter)), period, TEXT("{}"), start_us, 0};
+                                    arena_text(job->arena, text_of(hour->meter)),
+                                    period,
+                                    TEXT("{}"),
+                                    start_us,
+                                    0};
     return sum;
 }
 
@@ -622,8 +665,8 @@ void sim_database_free(struct world *world)
         free(((struct sim_segment *)db->segments.rows)[i].keys);
     for (size_t i = 0; i < db->decisions.count; i++)
         free(((struct sim_decision *)db->decisions.rows)[i].flag);
-    struct table *all[] = {&db->events, &db->hours, &db->segments, &db->counters, &db->states, &db->decisions,
-                           &db->adoptions, &db->pending, &db->dead, &db->sealed};
+    struct table *all[] = {&db->events,    &db->hours,     &db->segments, &db->counters, &db->states,
+                           &db->decisions, &db->adoptions, &db->pending,  &db->dead,     &db->sealed};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         table_free(all[i]);
 }

@@ -1,5 +1,5 @@
-/* A whole deployment in one thread: brokers, PostgreSQL and several usagebox processes, all made of memory and moved
- * by one clock and one stream of random numbers, so that a seed replays a run byte for byte. */
+/* A whole deployment in one thread: brokers, PostgreSQL and several usagebox processes, all made of memory
+ * and moved by one clock and one stream of random numbers, so that a seed replays a run byte for byte. */
 #ifndef UB_WORLD_H
 #define UB_WORLD_H
 
@@ -41,7 +41,7 @@ struct sim_log {
     int64_t low; /* the log's start */
 };
 
-struct sim_message { /* of the enforcement topic */
+struct sim_message {   /* of the enforcement topic */
     char *key, *value; /* value NULL: tombstone */
     uint32_t key_length, value_length;
     struct flag_sequence sequence;
@@ -125,7 +125,8 @@ struct table {
     void *rows;
     size_t count, capacity;
 };
-void *table_add(struct table *table, size_t row_bytes); /* a zeroed row; never NULL (the simulator gives up instead) */
+void *table_add(struct table *table,
+                size_t row_bytes); /* a zeroed row; never NULL (the simulator gives up instead) */
 void table_free(struct table *table);
 
 struct sim_database {
@@ -145,14 +146,16 @@ struct sim_database {
 
 struct sim_source {
     bool member;
-    bool rebalancing;     /* REVOKED was delivered, release() not yet called */
-    bool revoke_due, assign_due, lost;
+    bool rebalancing; /* REVOKED was delivered, release() not yet called */
+    bool revoke_due, assign_due;
+    bool evicted;     /* the group threw it out, and it does not know yet */
+    int zombie_polls; /* how often it still polls before it knows */
     bool assigned[WORLD_PARTITIONS];
     uint64_t generation;
     bool held;
     int64_t position[WORLD_TOPICS][WORLD_PARTITIONS]; /* -1: not consumed */
     bool ended[WORLD_TOPICS][WORLD_PARTITIONS];
-    struct table probes;  /* struct sim_probe */
+    struct table probes; /* struct sim_probe */
     struct record records[64];
     struct source_position assigned_list[WORLD_TOPICS * WORLD_PARTITIONS];
 };
@@ -187,8 +190,8 @@ struct process {
     struct table acks;
     struct store_job *job; /* with the store */
     int64_t job_done_us;
-    bool job_fails;       /* the connection breaks: before it is done … */
-    bool job_fails_after; /* … or just after: an unknown COMMIT */
+    bool job_fails;        /* the connection breaks: before it is done … */
+    bool job_fails_after;  /* … or just after: an unknown COMMIT */
     struct table streamed; /* struct buffer: rows of the open transaction */
     bool connected;
     int64_t incarnation;
@@ -210,12 +213,14 @@ struct world {
     bool flags_up;
     int64_t flags_back_us;
     struct process processes[WORLD_PROCESSES];
-    uint64_t hash; /* of everything that happened: two runs of a seed must agree */
+    uint64_t bytes_hash; /* of everything that happened: two runs of a seed must agree */
     bool trace;
     int64_t produced;
     const char *failure;
     char failure_text[512];
 };
+
+#define SIM_KEY_BYTES 96
 
 void world_trace(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void world_mix(struct world *world, uint64_t value);
@@ -235,7 +240,8 @@ struct flag_sink sim_flag_port(struct process *process);
 void sim_flags_free(struct world *world);
 /* fake_store.c */
 struct store sim_store_port(struct process *process);
-void sim_store_disconnect(struct process *process); /* the process died: what is under way may or may not be done */
+void sim_store_disconnect(
+    struct process *process); /* the process died: what is under way may or may not be done */
 void sim_database_free(struct world *world);
 struct ceiling_catalogue *sim_catalogue(const struct world *world);
 /* oracle.c */

@@ -87,7 +87,7 @@ void ceilings_check(struct pipeline *p)
     if (p->ahead || p->lost || !p->open)
         return;
     p->close_asked = true;
-    if (!settle_idle(p) || p->job)
+    if (!batching_idle(p) || p->job)
         return;
     begin_shadow(p); /* nothing is uncommitted: the boundary is here */
     p->ceilings_stage = CEILINGS_SEEDING;

@@ -1,6 +1,7 @@
 /* The engine's insides, shared by the files that make it up:
  * pipeline.c (the turn), takeover.c (lanes come and go), intake.c (records to batch), enforce.c (decisions to
- * flags), settle.c (batches to the store, and rewind), ceilings.c (a new catalogue, lane by lane). */
+ * flags), batching.c (the open batch), settle.c (batches to the store, and rewind), recover.c (the store was
+ * lost), ceilings.c (a new catalogue, lane by lane). */
 #ifndef UB_ENGINE_H
 #define UB_ENGINE_H
 
@@ -150,13 +151,26 @@ void enforce_committed(struct pipeline *p, const struct batch *batch);
 bool enforce_restore(struct pipeline *p, struct lane *lane); /* the book of flags from the book of ceilings */
 void enforce_reached(struct pipeline *p, struct lane *lane); /* ends catching up */
 
+/* batching.c */
+bool batching_open(struct pipeline *p); /* makes sure that a batch is open; false: both are closed */
+bool batching_join(struct pipeline *p, struct lane *lane); /* gives a lane its rows in the open batch */
+bool batching_idle(const struct pipeline *p);              /* nothing uncommitted is left */
+void batching_reopen(struct pipeline *p); /* an empty batch begins anew, with the lanes of now */
+void batching_close_if_due(struct pipeline *p);
+void batching_adopt_seals(struct pipeline *p); /* every running lane, of the seals that it has not adopted */
+
 /* settle.c */
-bool settle_open(struct pipeline *p); /* makes sure that a batch is open; false: both are closed */
-bool settle_join(struct pipeline *p, struct lane *lane); /* gives a lane its rows in the open batch */
-void settle_store(struct pipeline *p);                   /* takes finished jobs, submits the next */
-bool settle_idle(const struct pipeline *p);              /* nothing uncommitted is left */
-void settle_rewind(struct pipeline *p, const char *why); /* undoes all that is not committed */
+void settle_store(struct pipeline *p); /* takes finished jobs, submits the next */
+void settle_rewind(struct pipeline *p,
+                   const char *why); /* undoes all that is not committed, as soon as it may */
+void settle_undo(struct pipeline *p, const char *why); /* the same, now: the store has nothing of ours */
+void settle_committed(struct pipeline *p, struct batch *batch);
 struct store_job *settle_new_job(struct pipeline *p, enum store_job_kind kind);
+
+/* recover.c */
+void recover_lose(struct pipeline *p, const struct store_job *job);
+struct store_job *recover_job(struct pipeline *p); /* NULL: not yet */
+void recover_done(struct pipeline *p, struct store_job *job);
 
 /* ceilings.c */
 void ceilings_loaded(struct pipeline *p, struct ceiling_catalogue *catalogue);

@@ -159,12 +159,12 @@ void pipeline_drain(struct pipeline *p)
 
 bool pipeline_drained(const struct pipeline *p)
 {
-    return p->draining && !p->job && (settle_idle(p) || p->lost);
+    return p->draining && !p->job && (batching_idle(p) || p->lost);
 }
 
 bool pipeline_clean(const struct pipeline *p)
 {
-    return settle_idle(p) && !p->lost;
+    return batching_idle(p) && !p->lost;
 }
 
 static void measure(struct pipeline *p)

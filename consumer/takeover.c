@@ -103,7 +103,7 @@ void takeover_assigned(struct pipeline *p, const struct source_event *event)
 static void release(struct pipeline *p)
 {
     bool unknown = p->closed_submitted || p->in_doubt;
-    if (!settle_idle(p))
+    if (!batching_idle(p))
         settle_rewind(p, "the group took the lanes back");
     for (size_t i = 0; i < p->lane_count; i++) {
         struct lane *lane = p->lanes[i];
@@ -228,7 +228,7 @@ static void run_lane(struct pipeline *p, struct lane *lane)
     lane->catching_up = true;
     p->consume_asked = true;
     struct enforce_context context = {p, lane, -1};
-    if (!settle_join(p, lane) || !count_pending(p, lane) ||
+    if (!batching_join(p, lane) || !count_pending(p, lane) ||
         !ceiling_book_judge(lane->book, DECIDED_BY_CEILINGS, p->now_us, enforce_decided, &context))
         engine_out_of_memory(p);
     engine_note(p, NOTE_INFO, lane->number, "lane runs, epoch %" PRId64 ", %zu dedupe keys", lane->epoch,
@@ -348,7 +348,7 @@ static void measure_backlog(struct pipeline *p)
 
 void takeover_advance(struct pipeline *p)
 {
-    if (p->revoking && (settle_idle(p) || p->now_us >= p->revoke_by_us))
+    if (p->revoking && (batching_idle(p) || p->now_us >= p->revoke_by_us))
         release(p);
     measure_backlog(p);
     for (size_t i = 0; i < p->lane_count; i++) {
@@ -397,7 +397,7 @@ struct store_job *takeover_job(struct pipeline *p)
     size_t count = count_taking(p);
     if (count == 0 || p->revoking)
         return NULL;
-    if (!settle_idle(p)) {
+    if (!batching_idle(p)) {
         p->close_asked = true;
         return NULL;
     }

@@ -1,0 +1,173 @@
+/* The open batch: opened with the rows of its lanes, closed when it is due. */
+#include "engine.h"
+
+bool batching_join(struct pipeline *p, struct lane *lane)
+{
+    lane->opened = lane_mark(lane);
+    if (!p->open)
+        return true;
+    for (uint32_t i = 0; i < lane->topic_count; i++) {
+        struct lane_topic *topic = &lane->topics[i];
+        struct batch_partition row = {
+            .topic = i,
+            .partition = lane->number,
+            .epoch = lane->epoch,
+            .first_offset = topic->gap > 0 || topic->committed < 0 ? topic->committed : topic->position,
+        };
+        /* A fresh partition whose first batch is on its way has a row by the time this one is written. */
+        if (p->closed && topic->committed < 0)
+            row.first_offset = topic->position;
+        topic->row = p->open->partition_count;
+        if (!batch_add_partition(p->open, &row))
+            return false;
+    }
+    return true;
+}
+
+static void adopt_seals(struct pipeline *p, struct lane *lane)
+{
+    for (size_t i = 0; i < p->sealed_day_count && lane->adopting_count < LANE_ADOPTING_LIMIT; i++) {
+        uint16_t day = p->sealed_days[i];
+        if (lane_day_sealed(lane, day) || lane_day_adopting(lane, day))
+            continue;
+        if (!batch_adopt_seal(p->open, lane->number, day)) {
+            p->rewind_asked = "out of memory";
+            return;
+        }
+        lane->adopting[lane->adopting_count].day = day;
+        lane->adopting[lane->adopting_count++].batch = p->open->number;
+    }
+}
+
+void batching_adopt_seals(struct pipeline *p)
+{
+    for (size_t i = 0; p->open && i < p->lane_count; i++)
+        if (engine_running(p->lanes[i]))
+            adopt_seals(p, p->lanes[i]);
+}
+
+bool batching_open(struct pipeline *p)
+{
+    if (p->open || p->ahead || p->lost)
+        return p->open != NULL;
+    struct batch *batch = p->closed == p->batches[0] ? p->batches[1] : p->batches[0];
+    batch_reset(batch);
+    batch->number = ++p->batch_number;
+    batch->opened_at_us = p->now_us;
+    p->open = batch;
+    p->open_stream_day = 0;
+    for (size_t i = 0; i < p->lane_count; i++)
+        if (engine_running(p->lanes[i]) && !batching_join(p, p->lanes[i]))
+            p->rewind_asked = "out of memory";
+    batching_adopt_seals(p);
+    return true;
+}
+
+/* --- closing it --- */
+
+static bool batch_says_something(struct pipeline *p, const struct batch *batch)
+{
+    if (batch->event_count || batch->adoption_count || batch->decision_count || batch->settled_count ||
+        batch->ceilings_adopted_count || batch->learned != PARTITIONER_UNKNOWN ||
+        p->ceilings_stage == CEILINGS_SEEDED)
+        return true;
+    for (size_t i = 0; i < batch->partition_count; i++) {
+        const struct batch_partition *row = &batch->partitions[i];
+        const struct lane_topic *topic = &p->lanes[row->partition]->topics[row->topic];
+        if (topic->position != row->first_offset ||
+            topic->seen_through_us - topic->noted_through_us >= ENGINE_SECOND_US)
+            return true;
+    }
+    return false;
+}
+
+static bool batch_is_due(const struct pipeline *p, const struct batch *batch)
+{
+    int64_t age_us = p->now_us - batch->opened_at_us;
+    size_t rows = batch->row_count + batch->sealed_count;
+    if (p->close_asked || age_us < 0 || (int64_t)rows >= p->limit_rows ||
+        (int64_t)batch->event_count >= p->options.max_rows || batch_bytes(batch) >= ENGINE_BATCH_BYTES)
+        return true;
+    return age_us >= (p->behind ? 3 : 1) * p->options.max_delay_us;
+}
+
+static bool collect_change(void *self, const struct ceiling_change *change)
+{
+    return batch_change(self, change);
+}
+
+static void close_partition(struct pipeline *p, struct batch_partition *row)
+{
+    struct lane_topic *topic = &p->lanes[row->partition]->topics[row->topic];
+    row->next_offset = topic->position;
+    row->last_offset = topic->last_offset;
+    row->last_fingerprint = topic->last_fingerprint;
+    row->seen_through_us = topic->seen_through_us;
+    row->gap = topic->gap;
+    topic->gap = 0;
+    topic->noted_through_us = topic->seen_through_us;
+    topic->row = SIZE_MAX;
+}
+
+static bool close_lane(struct lane *lane, struct batch *batch)
+{
+    if (!ceiling_book_changes(lane->book, lane->opened.counters, collect_change, batch))
+        return false;
+    lane->opened = lane_mark(lane);
+    lane->flags_at_close = flag_book_last_cookie(lane->flags);
+    return true;
+}
+
+static void close_batch(struct pipeline *p)
+{
+    struct batch *batch = p->open;
+    bool ok = ceilings_closing(p, batch);
+    for (size_t i = 0; ok && i < p->lane_count; i++)
+        if (p->lanes[i] && lane_has_state(p->lanes[i]))
+            ok = close_lane(p->lanes[i], batch);
+    if (!ok) {
+        p->rewind_asked = "out of memory";
+        return;
+    }
+    for (size_t i = 0; i < batch->partition_count; i++)
+        close_partition(p, &batch->partitions[i]);
+    p->closed = batch;
+    p->closed_stream_day = p->open_stream_day;
+    p->closed_submitted = false;
+    p->closed_at_us = p->now_us;
+    p->flags_late = false;
+    p->open = NULL;
+    p->close_asked = false;
+    ceilings_closed(p, batch);
+    batching_open(p);
+}
+
+/* An empty batch has nothing to lose: it begins anew, with the lanes and the time of now. */
+void batching_reopen(struct pipeline *p)
+{
+    if (p->open)
+        batch_reset(p->open);
+    p->open = NULL;
+    batching_open(p);
+}
+
+void batching_close_if_due(struct pipeline *p)
+{
+    if (!p->open || p->closed || p->rewind_asked || !batch_is_due(p, p->open))
+        return;
+    /* The sums for new ceilings are to be read as they are at the last boundary. */
+    if (p->ceilings_stage == CEILINGS_SEEDING && !p->revoking)
+        return;
+    if (batch_says_something(p, p->open)) {
+        close_batch(p);
+    } else {
+        p->close_asked = false;
+        p->open->opened_at_us = p->now_us;
+    }
+}
+
+bool batching_idle(const struct pipeline *p)
+{
+    return !p->closed && !p->ahead && !p->rewind_asked &&
+           (!p->open || !batch_says_something((struct pipeline *)p, p->open));
+}

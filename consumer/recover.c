@@ -1,0 +1,195 @@
+/* The store is lost: what it had under way is in doubt until its offset rows say what became of it. */
+#include "engine.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define RECOVER_FIRST_US (ENGINE_SECOND_US / 10)
+#define RECOVER_LAST_US (5 * ENGINE_SECOND_US)
+
+void recover_lose(struct pipeline *p, const struct store_job *job)
+{
+    if (!p->lost)
+        engine_note(p, NOTE_ALERT, -1, "PostgreSQL is lost, trying again: %s", job->detail);
+    p->lost = true;
+    p->stats.store_losses++;
+    p->in_doubt = job->kind == STORE_COMMIT;
+    p->closed_submitted = false;
+    p->recover_backoff_us = RECOVER_FIRST_US;
+    p->recover_at_us = p->now_us;
+    /* Decides on without keeping rows; all of it is undone when the store is back. */
+    p->ahead = true;
+    if (p->open)
+        batch_reset(p->open);
+    p->open = NULL;
+    if (!p->in_doubt && p->closed)
+        batch_reset(p->closed), p->closed = NULL;
+}
+
+static const struct store_fact *fact_of(const struct store_job *job, uint32_t topic, int32_t partition)
+{
+    for (size_t i = 0; i < job->fact_count; i++)
+        if (job->facts[i].topic == topic && job->facts[i].partition == partition)
+            return &job->facts[i];
+    return NULL;
+}
+
+static const struct batch_partition *doubtful_row(const struct pipeline *p, uint32_t topic, int32_t partition)
+{
+    for (size_t i = 0; p->in_doubt && p->closed && i < p->closed->partition_count; i++)
+        if (p->closed->partitions[i].topic == topic && p->closed->partitions[i].partition == partition)
+            return &p->closed->partitions[i];
+    return NULL;
+}
+
+enum fate { FATE_GONE, FATE_UNCHANGED, FATE_COMMITTED, FATE_EITHER };
+
+/* The offset row says what became of the batch in doubt; anything else than before or after it means another
+ * hand. */
+static enum fate fate_of(const struct pipeline *p, const struct store_job *job, const struct lane *lane,
+                         uint32_t topic)
+{
+    const struct store_fact *fact = fact_of(job, topic, lane->number);
+    const struct batch_partition *row = doubtful_row(p, topic, lane->number);
+    if (!fact || !fact->found || fact->epoch != lane->epoch)
+        return FATE_GONE;
+    bool before = fact->next_offset == lane->topics[topic].committed;
+    bool after = row && row->epoch == lane->epoch && fact->next_offset == row->next_offset;
+    return before && after ? FATE_EITHER : after ? FATE_COMMITTED : before ? FATE_UNCHANGED : FATE_GONE;
+}
+
+static enum fate lane_fate(const struct pipeline *p, const struct store_job *job, const struct lane *lane)
+{
+    enum fate fate = FATE_EITHER;
+    for (uint32_t i = 0; i < lane->topic_count; i++) {
+        enum fate one = fate_of(p, job, lane, i);
+        if (one == FATE_GONE || (one != FATE_EITHER && fate != FATE_EITHER && one != fate))
+            return FATE_GONE;
+        if (one != FATE_EITHER)
+            fate = one;
+    }
+    return fate;
+}
+
+/* A lane that saw no record in the doubtful batch can't tell; one that did speaks for the whole transaction.
+ */
+static bool doubt_was_committed(const struct pipeline *p, const struct store_job *job)
+{
+    bool committed = false, unchanged = false;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        const struct lane *lane = p->lanes[i];
+        if (!lane || !lane_has_state(lane))
+            continue;
+        enum fate fate = lane_fate(p, job, lane);
+        committed |= fate == FATE_COMMITTED;
+        unchanged |= fate == FATE_UNCHANGED;
+    }
+    return committed && !unchanged;
+}
+
+static void drop_gone(struct pipeline *p, const struct store_job *job, bool committed)
+{
+    for (size_t i = 0; i < p->lane_count; i++) {
+        struct lane *lane = p->lanes[i];
+        if (!lane || !lane_has_state(lane))
+            continue;
+        enum fate fate = lane_fate(p, job, lane);
+        if (!job->store_went_back && fate != FATE_GONE &&
+            (fate == FATE_EITHER || committed == (fate == FATE_COMMITTED)))
+            continue;
+        engine_note(p, NOTE_WARN, lane->number, "%s: the lane is taken over anew",
+                    job->store_went_back ? "PostgreSQL went back in time"
+                                         : "its offset row was changed by another hand");
+        if (lane->assigned)
+            takeover_again(p, lane);
+        else
+            lane_drop(lane);
+    }
+}
+
+/* Counters and adoptions that no offset row tells of can be in doubt, too: then the lanes are restored. */
+static bool doubt_is_idle(const struct pipeline *p)
+{
+    const struct batch *batch = p->closed;
+    if (!p->in_doubt || !batch)
+        return true;
+    return !batch->decision_count && !batch->adoption_count && !batch->ceilings_adopted_count &&
+           !batch->settled_count && !batch->change_count && batch->learned == PARTITIONER_UNKNOWN;
+}
+
+static bool any_row_moved(const struct pipeline *p)
+{
+    for (size_t i = 0; p->closed && i < p->closed->partition_count; i++)
+        if (p->closed->partitions[i].next_offset != p->closed->partitions[i].first_offset)
+            return true;
+    return false;
+}
+
+static void drop_everything(struct pipeline *p)
+{
+    for (size_t i = 0; i < p->lane_count; i++) {
+        struct lane *lane = p->lanes[i];
+        if (lane && lane_has_state(lane) && lane->assigned)
+            takeover_again(p, lane);
+        else if (lane)
+            lane_drop(lane);
+    }
+}
+
+static void recovered(struct pipeline *p, struct store_job *job)
+{
+    bool in_doubt = p->in_doubt && p->closed;
+    bool committed = in_doubt && doubt_was_committed(p, job);
+    engine_note(p, NOTE_INFO, -1, "PostgreSQL is back%s",
+                !in_doubt   ? ""
+                : committed ? ": the batch in doubt was committed"
+                            : ": the batch in doubt was not committed");
+    struct batch *doubtful = p->closed;
+    if (in_doubt && !committed && !any_row_moved(p) && !doubt_is_idle(p))
+        drop_everything(p);
+    drop_gone(p, job, committed);
+    if (committed)
+        settle_committed(p, doubtful);
+    p->lost = false;
+    p->catalogue_at_us = p->now_us;
+    if (committed) { /* keep the batch until its late events are counted */
+        p->closed = doubtful;
+        p->in_doubt = false;
+        p->open = NULL;
+    }
+    struct batch *kept = committed ? doubtful : NULL;
+    bool late = kept && kept->sealed_count > 0;
+    if (late)
+        drop_everything(p); /* their ceilings are pending rows in the store: restored with the lanes */
+    settle_undo(p, "PostgreSQL is back");
+}
+
+void recover_done(struct pipeline *p, struct store_job *job)
+{
+    if (job->status == STORE_DONE) {
+        recovered(p, job);
+    } else {
+        if (job->status == STORE_FATAL)
+            engine_note(p, NOTE_ALERT, -1, "PostgreSQL: %s", job->detail);
+        p->recover_at_us = p->now_us + p->recover_backoff_us;
+        p->recover_backoff_us =
+            p->recover_backoff_us * 2 < RECOVER_LAST_US ? p->recover_backoff_us * 2 : RECOVER_LAST_US;
+    }
+    free(job->facts);
+}
+
+struct store_job *recover_job(struct pipeline *p)
+{
+    if (!p->lost || p->now_us < p->recover_at_us)
+        return NULL;
+    struct store_job *job = settle_new_job(p, STORE_RECOVER);
+    size_t capacity = p->lane_count * p->options.topic_count + 1;
+    if (!job || !(job->facts = calloc(capacity, sizeof *job->facts))) {
+        free(job);
+        return NULL;
+    }
+    for (size_t i = 0; i < p->lane_count; i++)
+        for (uint32_t t = 0; p->lanes[i] && lane_has_state(p->lanes[i]) && t < p->options.topic_count; t++)
+            job->facts[job->fact_count++] = (struct store_fact){.topic = t, .partition = p->lanes[i]->number};
+    return job;
+}

@@ -74,7 +74,8 @@ void kafka_intake_free(struct kafka_intake *intake)
     free(intake);
 }
 
-/* Taken anew each time: librdkafka forgets a partition whose topic went and came back, and its queue with it. */
+/* Taken anew each time: librdkafka forgets a partition whose topic went and came back, and its queue with it.
+ */
 static rd_kafka_queue_t *open_queue(const struct kafka_intake *intake, const struct source_position *position)
 {
     static const uint64_t ring = 1;
@@ -86,7 +87,6 @@ static rd_kafka_queue_t *open_queue(const struct kafka_intake *intake, const str
     rd_kafka_queue_io_event_enable(queue, intake->wake_fd, &ring, sizeof(ring));
     return queue;
 }
-
 
 /* Grows only, so that a rewind takes no memory. */
 static bool reserve(struct kafka_intake *intake, size_t count)
@@ -101,7 +101,8 @@ static bool reserve(struct kafka_intake *intake, size_t count)
     return true;
 }
 
-uint64_t kafka_intake_begin(struct kafka_intake *intake, const struct source_position *positions, size_t count)
+uint64_t kafka_intake_begin(struct kafka_intake *intake, const struct source_position *positions,
+                            size_t count)
 {
     close_queues(intake);
     intake->message_next = intake->message_count;
@@ -118,8 +119,8 @@ rd_kafka_topic_partition_list_t *kafka_intake_list(const struct kafka_intake *in
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)intake->partition_count);
     for (size_t i = 0; i < intake->partition_count; i++) {
         const struct source_position *position = &intake->partitions[i].position;
-        rd_kafka_topic_partition_list_add(list, intake->topics[position->topic], position->partition)->offset =
-            position->offset;
+        rd_kafka_topic_partition_list_add(list, intake->topics[position->topic], position->partition)
+            ->offset = position->offset;
     }
     return list;
 }
@@ -225,8 +226,8 @@ static void hand_out_error(struct kafka_intake *intake, struct source_event *eve
     }
 }
 
-/* Records up to the next error or the batch's end. A record below the position was handed out before: librdkafka
- * may deliver a whole fetch again after it lost its leader. */
+/* Records up to the next error or the batch's end. A record below the position was handed out before:
+ * librdkafka may deliver a whole fetch again after it lost its leader. */
 static void hand_out_records(struct kafka_intake *intake, struct source_event *event)
 {
     struct source_position *position = &intake->partitions[intake->reading].position;
@@ -258,10 +259,9 @@ static bool fetch(struct kafka_intake *intake)
         struct intake_partition *partition = &intake->partitions[at];
         if (partition->broken)
             continue;
-        ssize_t count =
-            partition->queue
-                ? rd_kafka_consume_batch_queue(partition->queue, 0, intake->messages, BATCH_MESSAGES)
-                : 0;
+        ssize_t count = partition->queue ? rd_kafka_consume_batch_queue(partition->queue, 0, intake->messages,
+                                                                        BATCH_MESSAGES)
+                                         : 0;
         if (partition->queue && count <= 0)
             continue;
         intake->message_count = (size_t)count;

@@ -14,9 +14,11 @@ struct kafka_intake *kafka_intake_new(rd_kafka_t *handle, const char *const *top
 void kafka_intake_free(struct kafka_intake *intake);
 
 /* From now on these partitions are read; queues come before rd_kafka_assign(), or messages would go to the
- * queue of the whole group. Whatever was fetched before is dropped. Returns the new generation; views handed out
- * stay valid until the next kafka_intake_next(). A partition for which memory was wanting is SOURCE_BROKEN. */
-uint64_t kafka_intake_begin(struct kafka_intake *intake, const struct source_position *positions, size_t count);
+ * queue of the whole group. Whatever was fetched before is dropped. Returns the new generation; views handed
+ * out stay valid until the next kafka_intake_next(). A partition for which memory was wanting is
+ * SOURCE_BROKEN. */
+uint64_t kafka_intake_begin(struct kafka_intake *intake, const struct source_position *positions,
+                            size_t count);
 
 /* The list for rd_kafka_assign(); the caller destroys it. */
 rd_kafka_topic_partition_list_t *kafka_intake_list(const struct kafka_intake *intake);

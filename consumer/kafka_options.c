@@ -18,14 +18,19 @@ static const struct setting every_role[] = {{"client.id", "usagebox"},
                                             {"topic.metadata.refresh.interval.ms", "10000"},
                                             {NULL, NULL}};
 
-/* An idle partition costs a request per fetch.wait.max.ms and broker; a partition just assigned waits that long
- * for the fetch that is under way. fetch.error.backoff.ms is how long a partition pauses after a passing error. */
+/* An idle partition costs a request per fetch.wait.max.ms and broker; a partition just assigned waits that
+ * long for the fetch that is under way. fetch.error.backoff.ms is how long a partition pauses after a passing
+ * error. */
 #define READING                                                                                              \
     {"auto.offset.reset", "error"}, {"isolation.level", "read_committed"}, {"check.crcs", "true"},           \
         {"enable.partition.eof", "true"}, {"enable.auto.commit", "false"},                                   \
-        {"enable.auto.offset.store", "false"}, {"fetch.error.backoff.ms", "50"}
+        {"enable.auto.offset.store", "false"},                                                               \
+    {                                                                                                        \
+        "fetch.error.backoff.ms", "50"                                                                       \
+    }
 
-/* The session is as short as brokers allow with some room: until it ends, nobody counts a dead process's lanes. */
+/* The session is as short as brokers allow with some room: until it ends, nobody counts a dead process's
+ * lanes. */
 static const struct setting member[] = {READING,
                                         {"fetch.wait.max.ms", "25"},
                                         {"partition.assignment.strategy", "range"},
@@ -38,13 +43,15 @@ static const struct setting reader[] = {READING,
                                         {"queued.max.messages.kbytes", "16384"},
                                         {NULL, NULL}};
 
-#define SENDING {"enable.idempotence", "true"}, {"acks", "all"}, {"retry.backoff.ms", "50"}
+#define SENDING                                                                                              \
+    {"enable.idempotence", "true"}, {"acks", "all"},                                                         \
+    {                                                                                                        \
+        "retry.backoff.ms", "50"                                                                             \
+    }
 
 /* message.timeout.ms 0: a flag waits for the brokers as long as they are away */
-static const struct setting flagger[] = {SENDING,
-                                         {"linger.ms", "0"},
-                                         {"message.timeout.ms", "0"},
-                                         {NULL, NULL}};
+static const struct setting flagger[] = {
+    SENDING, {"linger.ms", "0"}, {"message.timeout.ms", "0"}, {NULL, NULL}};
 /* message.max.bytes: what is too large for UsageBox must be sendable, to be refused by it and not by us */
 static const struct setting producer[] = {SENDING,
                                           {"linger.ms", "5"},
@@ -61,7 +68,7 @@ static const struct {
 } roles[] = {
     [KAFKA_MEMBER] = {member, RD_KAFKA_CONSUMER,
                       RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_OFFSET_COMMIT},
-    [KAFKA_READER] = {reader, RD_KAFKA_CONSUMER, RD_KAFKA_EVENT_ERROR},
+    [KAFKA_READER] = {reader, RD_KAFKA_CONSUMER, 0}, /* nobody polls for events: errors go to the log */
     [KAFKA_FLAGGER] = {flagger, RD_KAFKA_PRODUCER, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR},
     [KAFKA_PRODUCER] = {producer, RD_KAFKA_PRODUCER, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR},
 };
@@ -157,7 +164,8 @@ static bool set_property(rd_kafka_conf_t *conf, const struct config_property *pr
     }
     bool taken = set(conf, property->name, property->value, error);
     if (!taken && property->secret) /* the reason may quote it */
-        snprintf(error, KAFKA_ERROR_BYTES, "kafka.properties.%s: librdkafka refuses this value", property->name);
+        snprintf(error, KAFKA_ERROR_BYTES, "kafka.properties.%s: librdkafka refuses this value",
+                 property->name);
     return taken;
 }
 
@@ -193,8 +201,8 @@ static bool configure(rd_kafka_conf_t *conf, const struct kafka_options *options
     return set_all(conf, every_role, error) &&
            set(conf, "bootstrap.servers", options->bootstrap_servers, error) &&
            set_all(conf, roles[role].settings, error) &&
-           (role != KAFKA_MEMBER ||
-            (set(conf, "group.id", options->group, error) && set_read_ahead(conf, options->lane_count, error))) &&
+           (role != KAFKA_MEMBER || (set(conf, "group.id", options->group, error) &&
+                                     set_read_ahead(conf, options->lane_count, error))) &&
            set_properties(conf, options, error);
 }
 

@@ -1,5 +1,5 @@
-/* How UsageBox speaks to Kafka: one place that turns the configuration into librdkafka's, for each part that a
- * handle plays. The user's own properties come last, save those on which exact counting rests. */
+/* How UsageBox speaks to Kafka: one place that turns the configuration into librdkafka's, for each part that
+ * a handle plays. The user's own properties come last, save those on which exact counting rests. */
 #ifndef UB_KAFKA_OPTIONS_H
 #define UB_KAFKA_OPTIONS_H
 
@@ -36,10 +36,10 @@ rd_kafka_t *kafka_handle_new(const struct kafka_options *options, enum kafka_rol
 /* Why the user must not set this property, as a sentence that follows its name; NULL: he may. Refused is:
  *   what has a key of its own:       bootstrap.servers, metadata.broker.list, group.id, partitioner
  *   what exact counting rests on:    enable.auto.commit, auto.commit.enable, enable.auto.offset.store,
- *     offset.store.method, auto.offset.reset, isolation.level, check.crcs, enable.partition.eof, topic.blacklist,
- *     enable.idempotence, acks, request.required.acks, transactional.id, message.timeout.ms, delivery.timeout.ms
- *   what the ownership of lanes rests on: partition.assignment.strategy, group.instance.id, group.protocol.type
- *   code that is loaded by name:     plugin.library.paths */
+ *     offset.store.method, auto.offset.reset, isolation.level, check.crcs, enable.partition.eof,
+ * topic.blacklist, enable.idempotence, acks, request.required.acks, transactional.id, message.timeout.ms,
+ * delivery.timeout.ms what the ownership of lanes rests on: partition.assignment.strategy, group.instance.id,
+ * group.protocol.type code that is loaded by name:     plugin.library.paths */
 const char *kafka_property_refusal(const char *name);
 
 #endif

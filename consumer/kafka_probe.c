@@ -131,7 +131,8 @@ static bool ask_watermarks(struct kafka_probe *probe, struct question *question)
     return !error;
 }
 
-/* What the log holds at or behind the offset says whether the record is there. False: nothing is known yet. */
+/* What the log holds at or behind the offset says whether the record is there. False: nothing is known yet.
+ */
 static bool judge(struct kafka_probe *probe, struct question *question, const struct identity_secret *secret,
                   const rd_kafka_message_t *message)
 {

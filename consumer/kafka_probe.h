@@ -1,5 +1,6 @@
-/* Questions about partitions that need an answer from the brokers, asked by a thread of its own over a connection
- * of its own: watermarks, the partition count, one record's fingerprint. The asking thread never waits. */
+/* Questions about partitions that need an answer from the brokers, asked by a thread of its own over a
+ * connection of its own: watermarks, the partition count, one record's fingerprint. The asking thread never
+ * waits. */
 #ifndef UB_KAFKA_PROBE_H
 #define UB_KAFKA_PROBE_H
 
@@ -19,7 +20,8 @@ void kafka_probe_free(struct kafka_probe *probe);
 void kafka_probe_secret(struct kafka_probe *probe, const struct identity_secret *secret);
 
 /* fingerprint_offset -1: no fingerprint wanted. False: out of memory, there will be no answer. */
-bool kafka_probe_ask(struct kafka_probe *probe, uint32_t topic, int32_t partition, int64_t fingerprint_offset);
+bool kafka_probe_ask(struct kafka_probe *probe, uint32_t topic, int32_t partition,
+                     int64_t fingerprint_offset);
 
 /* The next SOURCE_PROBED, valid until the next call. False: none now. */
 bool kafka_probe_answer(struct kafka_probe *probe, struct source_event *event);

@@ -35,7 +35,8 @@ static int64_t monotonic_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* --- the group ---------------------------------------------------------------------------------------------- */
+/* --- the group
+ * ---------------------------------------------------------------------------------------------- */
 
 static bool topic_index(const struct kafka_source *source, const char *name, uint32_t *index)
 {
@@ -68,8 +69,8 @@ static bool copy_assignment(struct kafka_source *source, const rd_kafka_topic_pa
     return true;
 }
 
-/* The group waits for rd_kafka_assign() after each rebalance. An empty one completes it: which partitions are read
- * from where is for the engine to say. */
+/* The group waits for rd_kafka_assign() after each rebalance. An empty one completes it: which partitions are
+ * read from where is for the engine to say. */
 static bool assign(struct kafka_source *source, const rd_kafka_topic_partition_list_t *list)
 {
     rd_kafka_resp_err_t error = rd_kafka_assign(source->member, list);
@@ -113,7 +114,8 @@ static void on_rebalance(struct kafka_source *source, rd_kafka_event_t *rebalanc
     }
 }
 
-static void trouble(struct kafka_source *source, const char *what, const char *why, struct source_event *event)
+static void trouble(struct kafka_source *source, const char *what, const char *why,
+                    struct source_event *event)
 {
     snprintf(source->detail, sizeof(source->detail), "%s: %s", what, why);
     event->kind = SOURCE_TROUBLE;
@@ -144,13 +146,15 @@ static bool group_event(struct kafka_source *source, struct source_event *event)
         else if (rd_kafka_event_type(happened) == RD_KAFKA_EVENT_ERROR)
             on_error(source, happened, event);
         else if (rd_kafka_event_error(happened)) /* of a commit: a courtesy that failed */
-            log_debug("offsets not committed to Kafka", LOG_TEXT("detail", rd_kafka_event_error_string(happened)));
+            log_debug("offsets not committed to Kafka",
+                      LOG_TEXT("detail", rd_kafka_event_error_string(happened)));
         rd_kafka_event_destroy(happened);
     }
     return event->kind != SOURCE_NOTHING;
 }
 
-/* --- the interface ------------------------------------------------------------------------------------------ */
+/* --- the interface
+ * ------------------------------------------------------------------------------------------ */
 
 static bool refused_event(struct kafka_source *source, struct source_event *event)
 {
@@ -267,7 +271,8 @@ bool kafka_source_watch(struct kafka_source *source, int fd)
     return true;
 }
 
-/* --- its life ----------------------------------------------------------------------------------------------- */
+/* --- its life
+ * ----------------------------------------------------------------------------------------------- */
 
 static bool subscribe(struct kafka_source *source, char error[KAFKA_ERROR_BYTES])
 {

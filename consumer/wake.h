@@ -1,5 +1,5 @@
-/* A bell for a thread that sleeps in poll(2): any thread may ring it, and rings that nobody heard yet count as
- * one. It is an eventfd, so librdkafka can ring it as well. */
+/* A bell for a thread that sleeps in poll(2): any thread may ring it, and rings that nobody heard yet count
+ * as one. It is an eventfd, so librdkafka can ring it as well. */
 #ifndef UB_WAKE_H
 #define UB_WAKE_H
 

@@ -10,6 +10,7 @@
 
 /* In the order in which a newcomer needs them. */
 static const struct command commands[] = {
+    {"migrate", "make the tables, roles and partitions", cmd_migrate},
     {"check", "check the configuration and what it names", cmd_check},
     {NULL, NULL, NULL},
 };

@@ -88,20 +88,10 @@ static bool record(struct pg *pg, const struct migration *migration)
     return result;
 }
 
-static bool committed(struct pg *pg)
-{
-    PGresult *result = PQexec(pg->connection, "COMMIT");
-    if (!pg_expect(pg, result, PGRES_COMMAND_OK))
-        return false;
-    bool yes = strcmp(PQcmdStatus(result), "COMMIT") == 0; /* of a failed transaction it says ROLLBACK */
-    PQclear(result);
-    return yes || pg_fail(pg, PG_OTHER, "the transaction was rolled back");
-}
-
 static bool apply(const struct migrating *m, const struct migration *migration)
 {
     if (pg_run(m->pg, "BEGIN") && pg_run(m->pg, migration->sql) && record(m->pg, migration) &&
-        committed(m->pg)) {
+        pg_commit(m->pg)) {
         say(m, "applied migration %s", migration->name);
         return true;
     }
@@ -150,8 +140,9 @@ static bool make_secret(const struct migrating *m)
 }
 
 /* What each query made, one name a row. */
-static bool make_partitions(const struct migrating *m)
+bool migrate_partitions(struct pg *pg, migrate_said said, void *context)
 {
+    const struct migrating m = {pg, said, context};
     static const char *const queries[] = {"SELECT 'usage_event_' || to_char(day, 'YYYYMMDD') FROM (SELECT "
                                           "(now() AT TIME ZONE 'UTC')::date + n AS day "
                                           "FROM generate_series(-1, 2) n) d WHERE usagebox_make_day(day)",
@@ -160,11 +151,11 @@ static bool make_partitions(const struct migrating *m)
                                           "+ n * interval '1 month')::date AS day FROM generate_series(0, 1) "
                                           "n) d WHERE usagebox_make_month(day)"};
     for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
-        PG_RESULT *result = pg_query(m->pg, queries[i], NULL, 0);
+        PG_RESULT *result = pg_query(pg, queries[i], NULL, 0);
         if (!result)
             return false;
         for (int row = 0; row < PQntuples(result); row++)
-            say(m, "made partition %s", PQgetvalue(result, row, 0));
+            say(&m, "made partition %s", PQgetvalue(result, row, 0));
     }
     return true;
 }
@@ -172,7 +163,7 @@ static bool make_partitions(const struct migrating *m)
 static bool migrate_locked(const struct migrating *m, const struct migration *list)
 {
     return apply_missing(m, list) && pg_run(m->pg, "SET ROLE usagebox_owner") && make_secret(m) &&
-           make_partitions(m) && pg_run(m->pg, "RESET ROLE");
+           migrate_partitions(m->pg, m->said, m->context) && pg_run(m->pg, "RESET ROLE");
 }
 
 bool migrate_run(struct pg *pg, const struct migration *list, int wait_s, migrate_said said, void *context)

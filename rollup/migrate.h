@@ -14,6 +14,10 @@ typedef void (*migrate_said)(void *context, const char *sentence);
  * failure says why, and whatever was said has been done. */
 bool migrate_run(struct pg *pg, const struct migration *list, int wait_s, migrate_said said, void *context);
 
+/* Makes the partitions of yesterday, today and the two days to come, of this month and the next, as
+ * usagebox_owner. */
+bool migrate_partitions(struct pg *pg, migrate_said said, void *context);
+
 /* Does the schema suit this program? False: failure says what to do. */
 bool migrate_check(struct pg *pg, const struct migration *list);
 

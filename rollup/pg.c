@@ -150,6 +150,16 @@ bool pg_run(struct pg *pg, const char *sql)
     return true;
 }
 
+bool pg_commit(struct pg *pg)
+{
+    PGresult *result = PQexec(pg->connection, "COMMIT");
+    if (!pg_expect(pg, result, PGRES_COMMAND_OK))
+        return false;
+    bool yes = strcmp(PQcmdStatus(result), "COMMIT") == 0; /* of a failed transaction it says ROLLBACK */
+    PQclear(result);
+    return yes || pg_fail(pg, PG_OTHER, "the transaction was rolled back");
+}
+
 PGresult *pg_query(struct pg *pg, const char *sql, const char *const *parameters, int count)
 {
     PGresult *result = PQexecParams(pg->connection, sql, count, NULL, parameters, NULL, NULL, 1);

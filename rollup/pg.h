@@ -42,6 +42,9 @@ bool pg_is_open(const struct pg *pg);
 /* Runs statements that return no rows that matter. */
 bool pg_run(struct pg *pg, const char *sql);
 
+/* Commits. False, too, if the transaction had failed before and was rolled back. */
+bool pg_commit(struct pg *pg);
+
 /* One statement with parameters as text (NULL: null); the result's columns are binary. NULL: it failed. */
 PGresult *pg_query(struct pg *pg, const char *sql, const char *const *parameters, int count);
 

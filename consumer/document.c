@@ -16,10 +16,7 @@ struct document {
     /* of the document being read */
     const char *bytes;
     uint32_t length;
-    const uint32_t *next; /* offset of the next token */
     uint32_t unescaped_bytes;
-    uint32_t depth;
-    bool opened; /* the last token opened a container */
     bool has_escapes;
     bool is_record; /* the root is an object */
     enum document_error error;
@@ -28,6 +25,16 @@ struct document {
     document_member *member;
     void *context;
 };
+
+/* Where the walk is. A struct of its own, and all that touches it inlined, so that it lives in registers. */
+struct walk {
+    const uint32_t *next; /* offset of the next token */
+    uint32_t depth;
+    bool keyed;  /* in an object */
+    bool opened; /* the last token opened a container */
+};
+
+#define INLINE static inline __attribute__((always_inline))
 
 struct document *document_new(uint32_t limit_bytes, uint32_t depth_limit)
 {
@@ -106,15 +113,10 @@ static const char *number_end(const char *at)
     return at;
 }
 
-static const char *literal_end(const char *at, const char *literal, uint32_t length)
-{
-    return memcmp(at, literal, length) == 0 ? at + length : NULL;
-}
-
 /* A token must be followed by nothing but white space up to the next one. */
-static bool ends_at(struct document *document, const char *end)
+static bool ends_at(const struct document *document, const char *end, uint32_t next_offset)
 {
-    const char *next = document->buffer + *document->next;
+    const char *next = document->buffer + next_offset;
     while (end < next && (*end == ' ' || *end == '\n' || *end == '\r' || *end == '\t'))
         end++;
     return end == next;
@@ -182,150 +184,172 @@ static int32_t read_escape(const char **at, const char *end)
     return unit == 0 || is_low_surrogate(unit) ? BAD_CODE : unit;
 }
 
-static bool check_escapes(struct document *document, struct value *value)
+enum string_check { STRING_PLAIN, STRING_ESCAPED, STRING_WRONG };
+
+static enum string_check check_escapes(struct document *document, uint32_t first, uint32_t length)
 {
-    const char *at = document->buffer + value->offset;
-    const char *end = at + value->length;
+    enum string_check check = STRING_PLAIN;
+    const char *at = document->buffer + first;
+    const char *end = at + length;
     while ((at = memchr(at, '\\', (size_t)(end - at)))) {
         uint32_t offset = (uint32_t)(at - document->buffer);
-        value->escaped = true;
+        check = STRING_ESCAPED;
         int32_t code = read_escape(&at, end);
-        if (code == NO_ESCAPE)
-            return syntax(document, "an escape that JSON does not have", offset);
+        if (code == NO_ESCAPE) {
+            syntax(document, "an escape that JSON does not have", offset);
+            return STRING_WRONG;
+        }
         if (code == BAD_CODE)
             complain(document, DOCUMENT_BAD_STRING, "a NUL or a lone surrogate in a string", offset);
     }
-    return true;
+    return check;
+}
+
+/* The closing quote of a string before white space; that of the opening one if there is no other. */
+static uint32_t closing_quote(const struct document *document, uint32_t quote, uint32_t next)
+{
+    uint32_t end = next - 1;
+    while (end > quote && document->buffer[end] != '"')
+        end--;
+    return ends_at(document, document->buffer + end + 1, next) ? end : quote;
 }
 
 /* The index knows where the string ends: before the white space that goes before the next token. */
-static bool read_string(struct document *document, uint32_t quote, struct value *value)
+INLINE bool read_string(struct document *document, uint32_t quote, uint32_t next, struct value *value)
 {
-    uint32_t end = *document->next;
-    while (end > quote + 1 && document->buffer[end - 1] != '"')
-        end--;
-    if (end <= quote + 1 || !ends_at(document, document->buffer + end))
+    uint32_t end = next - 1;
+    if (document->buffer[end] != '"')
+        end = closing_quote(document, quote, next);
+    if (end == quote)
         return syntax(document, "a string that does not end", quote);
-    *value = (struct value){.type = VALUE_STRING, .offset = quote + 1, .length = end - quote - 2};
-    return !document->has_escapes || check_escapes(document, value);
+    *value = (struct value){.type = VALUE_STRING, .offset = quote + 1, .length = end - quote - 1};
+    if (!document->has_escapes)
+        return true;
+    enum string_check check = check_escapes(document, value->offset, value->length);
+    value->escaped = check == STRING_ESCAPED;
+    return check != STRING_WRONG;
 }
 
-static bool read_scalar(struct document *document, uint32_t offset, struct value *value)
+INLINE bool read_number(struct document *document, uint32_t offset, uint32_t next, struct value *value)
 {
     const char *at = document->buffer + offset;
-    const char *end;
-    enum value_type type = VALUE_NUMBER;
-    if (*at == 't') {
-        type = VALUE_TRUE;
-        end = literal_end(at, "true", 4);
-    } else if (*at == 'f') {
-        type = VALUE_FALSE;
-        end = literal_end(at, "false", 5);
-    } else if (*at == 'n') {
-        type = VALUE_NULL;
-        end = literal_end(at, "null", 4);
-    } else {
-        end = number_end(at);
-    }
-    if (!end || !ends_at(document, end))
+    const char *end = number_end(at);
+    if (!end || !ends_at(document, end, next))
         return syntax(document, "something that is no value", offset);
-    uint32_t length = type == VALUE_NUMBER ? (uint32_t)(end - at) : 0;
-    *value = (struct value){.type = (uint8_t)type, .offset = offset, .length = length};
+    *value = (struct value){.type = VALUE_NUMBER, .offset = offset, .length = (uint32_t)(end - at)};
     return true;
 }
 
-static bool in_object(const struct document *document)
+static bool read_literal(struct document *document, uint32_t offset, uint32_t next, struct value *value)
 {
-    return document->is_object[document->depth / 64] >> document->depth % 64 & 1;
+    static const struct {
+        struct text spelling;
+        enum value_type type;
+    } literals[] = {{TEXT("true"), VALUE_TRUE}, {TEXT("false"), VALUE_FALSE}, {TEXT("null"), VALUE_NULL}};
+    const char *at = document->buffer + offset;
+    for (size_t i = 0; i < sizeof literals / sizeof *literals; i++) {
+        struct text spelling = literals[i].spelling;
+        if (memcmp(at, spelling.bytes, spelling.length) != 0 ||
+            !ends_at(document, at + spelling.length, next))
+            continue;
+        *value = (struct value){.type = (uint8_t)literals[i].type, .offset = offset};
+        return true;
+    }
+    return syntax(document, "something that is no value", offset);
 }
 
-static void open_container(struct document *document, uint32_t offset, bool is_object)
+INLINE void open_container(struct document *document, struct walk *walk, uint32_t offset, bool keyed)
 {
-    document->depth++;
-    uint64_t bit = (uint64_t)1 << document->depth % 64;
-    uint64_t *word = &document->is_object[document->depth / 64];
-    *word = is_object ? *word | bit : *word & ~bit;
-    document->opened = true;
-    if (document->depth > document->depth_limit)
+    walk->depth++;
+    walk->keyed = keyed;
+    walk->opened = true;
+    uint64_t bit = (uint64_t)1 << walk->depth % 64;
+    uint64_t *word = &document->is_object[walk->depth / 64];
+    *word = keyed ? *word | bit : *word & ~bit;
+    if (walk->depth > document->depth_limit)
         complain(document, DOCUMENT_TOO_DEEP, "a container nested too deep", offset);
 }
 
-static bool read_value(struct document *document, struct value *slot)
+INLINE void close_container(const struct document *document, struct walk *walk)
+{
+    walk->depth--;
+    walk->keyed = document->is_object[walk->depth / 64] >> walk->depth % 64 & 1;
+    walk->opened = false;
+}
+
+INLINE bool read_value(struct document *document, struct walk *walk, struct value *slot)
 {
     struct value value;
-    uint32_t offset = *document->next++;
+    bool valid = true;
+    uint32_t offset = *walk->next++;
     char first = document->buffer[offset];
     if (first == '"') {
-        if (!read_string(document, offset, &value))
-            return false;
+        valid = read_string(document, offset, *walk->next, &value);
     } else if (first == '{' || first == '[') {
-        open_container(document, offset, first == '{');
+        open_container(document, walk, offset, first == '{');
         value = (struct value){.type = first == '{' ? VALUE_OBJECT : VALUE_ARRAY, .offset = offset};
-    } else if (!read_scalar(document, offset, &value)) {
-        return false;
+    } else if (first == '-' || is_digit(first)) {
+        valid = read_number(document, offset, *walk->next, &value);
+    } else {
+        valid = read_literal(document, offset, *walk->next, &value);
     }
-    if (slot)
+    if (valid && slot)
         *slot = value;
-    return true;
+    return valid;
 }
 
-static bool wants_key(const struct document *document)
+/* Who wants the value of this key? Only members of the root, and of objects in it, are asked about. */
+INLINE struct value *ask_member(struct document *document, const struct walk *walk, const struct value *key)
 {
-    return document->is_record && document->error == DOCUMENT_OK && document->depth <= 2;
+    bool lasting;
+    if (!document->is_record || walk->depth > 2 || document->error != DOCUMENT_OK)
+        return NULL;
+    return document->member(document->context, walk->depth, document_text(document, key, &lasting));
 }
 
-/* Reads `"key":` and asks who wants the value. */
-static bool read_key(struct document *document, struct value **slot)
+/* Reads `"key":`. */
+INLINE bool read_key(struct document *document, struct walk *walk, struct value *key)
 {
-    uint32_t offset = *document->next;
-    struct value key;
+    uint32_t offset = *walk->next++;
     if (document->buffer[offset] != '"')
         return syntax(document, "something that is no key", offset);
-    document->next++;
-    if (!read_string(document, offset, &key))
+    if (!read_string(document, offset, *walk->next, key))
         return false;
-    if (document->buffer[*document->next] != ':')
-        return syntax(document, "a key without a colon", *document->next);
-    document->next++;
-    if (wants_key(document)) {
-        bool lasting;
-        *slot = document->member(document->context, document->depth, document_text(document, &key, &lasting));
-    }
-    return true;
+    offset = *walk->next++;
+    return document->buffer[offset] == ':' || syntax(document, "a key without a colon", offset);
 }
 
 /* One step inside a container: its end, or its next value. */
-static bool read_next(struct document *document)
+INLINE bool read_next(struct document *document, struct walk *walk)
 {
-    bool keyed = in_object(document);
-    char first = document->buffer[*document->next];
-    if (first == (keyed ? '}' : ']')) {
-        document->next++;
-        document->depth--;
-        document->opened = false;
+    char first = document->buffer[*walk->next];
+    if (first == (walk->keyed ? '}' : ']')) {
+        walk->next++;
+        close_container(document, walk);
         return true;
     }
-    if (!document->opened) {
-        if (first != ',')
-            return syntax(document, "something where a comma or an end should be", *document->next);
-        document->next++;
-    }
-    document->opened = false;
-    struct value *slot = NULL;
-    return (!keyed || read_key(document, &slot)) && read_value(document, slot);
+    if (!walk->opened && first != ',')
+        return syntax(document, "something where a comma or an end should be", *walk->next);
+    walk->next += !walk->opened;
+    walk->opened = false;
+    if (!walk->keyed)
+        return read_value(document, walk, NULL);
+    struct value key;
+    return read_key(document, walk, &key) && read_value(document, walk, ask_member(document, walk, &key));
 }
 
 static bool read_root(struct document *document)
 {
-    uint32_t start = *document->next;
+    struct walk walk = {.next = document_index_offsets(document->index)};
+    uint32_t start = *walk.next;
     document->is_record = document->buffer[start] == '{';
-    if (!read_value(document, NULL))
+    if (!read_value(document, &walk, NULL))
         return false;
-    while (document->depth > 0)
-        if (!read_next(document))
+    while (walk.depth > 0)
+        if (!read_next(document, &walk))
             return false;
-    if (*document->next != document->length)
-        return syntax(document, "something behind the end", *document->next);
+    if (*walk.next != document->length)
+        return syntax(document, "something behind the end", *walk.next);
     if (!document->is_record)
         return complain(document, DOCUMENT_NOT_AN_OBJECT, "a value that is no object", start);
     return true;
@@ -338,7 +362,6 @@ static bool build_index(struct document *document, struct text bytes)
     document->has_escapes = memchr(document->buffer, '\\', bytes.length) != NULL;
     switch (document_index_build(document->index, document->buffer, bytes.length)) {
     case DOCUMENT_INDEX_OK:
-        document->next = document_index_offsets(document->index);
         return true;
     case DOCUMENT_INDEX_NOT_UTF8:
         return complain(document, DOCUMENT_NOT_UTF8, "bytes that are no UTF-8", -1);
@@ -359,8 +382,6 @@ enum document_error document_read(struct document *document, struct text bytes, 
     document->bytes = bytes.bytes;
     document->length = bytes.length;
     document->unescaped_bytes = 0;
-    document->depth = 0;
-    document->opened = false;
     document->error = DOCUMENT_OK;
     document->member = member;
     document->context = context;
@@ -393,7 +414,8 @@ static char *put_utf8(char *out, int32_t code)
     return out;
 }
 
-static struct text unescape(struct document *document, const struct value *value)
+/* Kept out of line: most strings have no escape. */
+static __attribute__((noinline)) struct text unescape(struct document *document, const struct value *value)
 {
     char *start = document->unescaped + document->unescaped_bytes;
     char *out = start;

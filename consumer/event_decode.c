@@ -84,13 +84,15 @@ static void add_found(struct decoder *decoder, const struct value *value)
         [VALUE_TRUE] = "true",      [VALUE_NUMBER] = "",         [VALUE_STRING] = "",
         [VALUE_ARRAY] = "an array", [VALUE_OBJECT] = "an object"};
     struct sentence *detail = &decoder->detail;
-    struct text raw = {decoder->record->value.bytes + value->offset, value->length};
     sentence_add(detail, text_of(names[value->type]));
+    if (value->type != VALUE_STRING && value->type != VALUE_NUMBER)
+        return;
+    struct text raw = {decoder->record->value.bytes + value->offset, value->length};
     if (value->type == VALUE_STRING)
         sentence_quote(detail, raw, EXCERPT_BYTES);
-    if (value->type == VALUE_NUMBER && raw.length <= EXCERPT_BYTES)
+    else if (raw.length <= EXCERPT_BYTES)
         sentence_add(detail, raw);
-    if (value->type == VALUE_NUMBER && raw.length > EXCERPT_BYTES)
+    else
         sentence_addf(detail, "%.*s… (%u bytes)", EXCERPT_BYTES, raw.bytes, raw.length);
 }
 
@@ -547,7 +549,8 @@ enum refusal event_decode(struct decoder *decoder, const struct record *record, 
     static step *const steps[] = {read_event_id,  read_customer_id, read_meter, read_kind,   read_quantity,
                                   read_timestamp, read_correction,  read_model, read_lifted, read_policy};
     memset(event, 0, sizeof *event);
-    memset(decoder->values, 0, sizeof decoder->values);
+    for (int field = 0; field < FIELD_COUNT; field++)
+        decoder->values[field].type = VALUE_ABSENT;
     sentence_start(&decoder->detail);
     decoder->record = record;
     decoder->place = PLACE_NONE;

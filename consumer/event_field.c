@@ -50,12 +50,36 @@ void event_names_init(struct event_names *names)
     }
 }
 
+static inline uint64_t load_64(const char *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
+static inline uint32_t load_32(const char *at)
+{
+    uint32_t word;
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
+/* Names of up to 16 bytes, in two words that overlap: each event looks up a dozen or two. */
+static inline bool same_name(const char *one, const char *other, uint32_t length)
+{
+    if (length >= 8)
+        return load_64(one) == load_64(other) && load_64(one + length - 8) == load_64(other + length - 8);
+    if (length >= 4)
+        return load_32(one) == load_32(other) && load_32(one + length - 4) == load_32(other + length - 4);
+    return memcmp(one, other, length) == 0;
+}
+
 enum field event_names_find(const struct event_names *names, enum place place, struct text key)
 {
     if (key.length > NAME_LIMIT_BYTES)
         return NO_FIELD;
     uint8_t field = names->first[place][key.length];
-    while (field != NO_FIELD && memcmp(names->name[field].bytes, key.bytes, key.length) != 0)
+    while (field != NO_FIELD && !same_name(names->name[field].bytes, key.bytes, key.length))
         field = names->next[field];
     return (enum field)field;
 }

@@ -1,5 +1,5 @@
-/* Ceilings: who may use how much of a meter in a period, all those in force as a catalogue, and the rows that the
- * store keeps of what was counted (counters) and decided (states). ceiling_book.h does the counting. */
+/* Ceilings: who may use how much of a meter in a period, all those in force as a catalogue, and the rows that
+ * the store keeps of what was counted (counters) and decided (states). ceiling_book.h does the counting. */
 #ifndef UB_CEILING_H
 #define UB_CEILING_H
 
@@ -9,7 +9,7 @@
 enum ceiling_period { PERIOD_HOUR, PERIOD_DAY, PERIOD_MONTH, PERIOD_COUNT }; /* UTC */
 enum ceiling_policy { POLICY_ALERT, POLICY_THROTTLE, POLICY_HARD_STOP, POLICY_COUNT };
 enum ceiling_who { WHO_EVERYONE, WHO_CUSTOMER, WHO_PLAN, WHO_COUNT };
-enum ceiling_scope { SCOPE_CUSTOMER, SCOPE_COUNT }; /* what each counter counts: a whole customer */
+enum ceiling_scope { SCOPE_CUSTOMER, SCOPE_COUNT };          /* what each counter counts: a whole customer */
 extern const char *const ceiling_period_names[PERIOD_COUNT]; /* "hour", … */
 extern const char *const ceiling_policy_names[POLICY_COUNT]; /* "alert", "throttle", "hard-stop" */
 extern const char *const ceiling_who_names[WHO_COUNT];       /* "everyone", "customer", "plan" */
@@ -29,8 +29,8 @@ struct ceiling {
     int64_t created_at_us; /* of this name's first version: periods that ended before are not judged */
 };
 
-/* All ceilings in force at one generation. Immutable once filled; owned by whoever frees it, and must outlive the
- * books that were given it. */
+/* All ceilings in force at one generation. Immutable once filled; owned by whoever frees it, and must outlive
+ * the books that were given it. */
 struct ceiling_index; /* private to ceiling.c */
 struct ceiling_catalogue {
     int64_t generation; /* rises with every `ceilings apply` that changed something; 0: none ever */
@@ -47,14 +47,15 @@ void ceiling_catalogue_free(struct ceiling_catalogue *catalogue);
 /* NULL: no such ceiling. */
 const struct ceiling *ceiling_catalogue_find(const struct ceiling_catalogue *catalogue, struct text name);
 
-/* The ceilings that look at a customer's use of a meter, in the catalogue's order: those for everyone, for plans
- * (whichever plan the customer is on) and for this customer. NULL catalogue: none. */
+/* The ceilings that look at a customer's use of a meter, in the catalogue's order: those for everyone, for
+ * plans (whichever plan the customer is on) and for this customer. NULL catalogue: none. */
 struct ceiling_walk {
     const struct ceiling_catalogue *catalogue;
-    uint32_t shared, own;     /* the next one for everyone or a plan, the next one for this customer */
-    uint32_t period_mask;     /* bit n: some ceiling of this walk has period n; 0: nothing to count */
+    uint32_t shared, own; /* the next one for everyone or a plan, the next one for this customer */
+    uint32_t period_mask; /* bit n: some ceiling of this walk has period n; 0: nothing to count */
 };
-struct ceiling_walk ceiling_walk(const struct ceiling_catalogue *catalogue, struct text meter, struct text customer_id);
+struct ceiling_walk ceiling_walk(const struct ceiling_catalogue *catalogue, struct text meter,
+                                 struct text customer_id);
 const struct ceiling *ceiling_walk_next(struct ceiling_walk *walk); /* NULL: no more */
 
 /* The UTC period that time_us lies in: [start, end), µs since 1970. */
@@ -82,8 +83,8 @@ struct ceiling_state {
     int64_t transition; /* number of the last transition: odd crossed, even cleared */
     bool active;
     char decision_id[33]; /* of the last transition */
-    struct text flag;     /* decision_trace->'flag' of that decision: the message without its sequence. In changes
-                             the book leaves it empty. */
+    struct text flag; /* decision_trace->'flag' of that decision: the message without its sequence. In changes
+                         the book leaves it empty. */
 };
 
 struct ceiling_change {

@@ -45,8 +45,8 @@ struct decision {
     bool has_credit_balance, has_contractual_cap;
     decimal_t credit_balance, contractual_cap;
     int64_t decided_at_us;
-    bool published;      /* false: see ceiling_book.h */
-    struct text trace;   /* decision_trace as JSON; filled in by flag_trace() once it is in a batch */
+    bool published;    /* false: see ceiling_book.h */
+    struct text trace; /* decision_trace as JSON; filled in by flag_trace() once it is in a batch */
 };
 
 /* Receives each decision as it is made. False stops (out of memory). */

@@ -34,4 +34,12 @@ static inline struct text text_pack(char **at, struct text text)
     return packed;
 }
 
+/* Bytewise, a prefix first: < 0, 0 or > 0. */
+static inline int text_order(struct text a, struct text b)
+{
+    uint32_t common = a.length < b.length ? a.length : b.length;
+    int order = common > 0 ? memcmp(a.bytes, b.bytes, common) : 0;
+    return order != 0 ? order : (a.length > b.length) - (a.length < b.length);
+}
+
 #endif

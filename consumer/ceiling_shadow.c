@@ -1,0 +1,59 @@
+/* How a ceiling_book changes to a new catalogue without missing an event. */
+#include <assert.h>
+
+#include "ceiling_rows.h"
+
+bool ceiling_book_shadow(struct ceiling_book *book, const struct ceiling_catalogue *catalogue)
+{
+    ceiling_book_cancel(book);
+    book->shadow = catalogue;
+    return true;
+}
+
+static bool looks_at(const struct ceiling_catalogue *catalogue, struct text customer_id, struct text meter,
+                     enum ceiling_period period)
+{
+    return ceiling_walk(catalogue, meter, customer_id).period_mask >> period & 1;
+}
+
+bool ceiling_book_wants_seed(const struct ceiling_book *book, struct text customer_id, struct text meter,
+                             enum ceiling_period period, struct text scope)
+{
+    return text_equal(scope, TEXT("{}")) && looks_at(book->shadow, customer_id, meter, period) &&
+           !looks_at(book->adopted, customer_id, meter, period);
+}
+
+bool ceiling_book_seed(struct ceiling_book *book, const struct ceiling_counter *sum)
+{
+    if (ceiling_period_end(sum->period, sum->period_start_us) <= book->horizon_us ||
+        !ceiling_book_wants_seed(book, sum->customer_id, sum->meter, sum->period, sum->scope))
+        return true;
+    uint32_t row = counter_hold(book, sum, true);
+    return row != LOOKUP_END && decimal_add(&counter_at(book, row)->used, sum->used);
+}
+
+bool ceiling_book_adopt(struct ceiling_book *book)
+{
+    assert(book->shadow);
+    if (!journal_reserve(book, (size_t)book->counters.count + 1))
+        return false;
+    journal_add(book, (struct entry){.kind = ENTRY_CATALOGUE, .outgoing = book->adopted}, NULL);
+    book->adopted = book->shadow;
+    book->shadow = NULL;
+    for (uint32_t row = 0; row < book->counters.count; row++) {
+        struct counter *counter = counter_at(book, row);
+        if (!counter->live || !counter->partial)
+            continue;
+        counter->partial = false;
+        journal_add(book, (struct entry){.kind = ENTRY_ADOPTED, .row = row}, &counter->entry);
+    }
+    return true;
+}
+
+void ceiling_book_cancel(struct ceiling_book *book)
+{
+    book->shadow = NULL;
+    for (uint32_t row = 0; row < book->counters.count; row++)
+        if (counter_at(book, row)->live && counter_at(book, row)->partial)
+            counter_drop(book, row);
+}

@@ -1,0 +1,90 @@
+#include "intern.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct interned {
+    struct text text;
+    uint32_t holders;
+};
+
+void intern_init(struct intern *intern)
+{
+    *intern = (struct intern){.rows.row_bytes = sizeof(struct interned)};
+}
+
+void intern_free(struct intern *intern)
+{
+    for (uint32_t i = 0; i < intern->rows.count; i++)
+        free((char *)intern_text(intern, i).bytes);
+    rows_free(&intern->rows);
+    lookup_free(&intern->lookup);
+    intern->text_bytes = 0;
+}
+
+struct text intern_text(const struct intern *intern, uint32_t number)
+{
+    return ((const struct interned *)rows_at(&intern->rows, number))->text;
+}
+
+uint32_t intern_find(const struct intern *intern, struct text text)
+{
+    struct lookup_walk walk = lookup_walk(&intern->lookup, lookup_text(0, text));
+    uint32_t number;
+    while ((number = lookup_next(&intern->lookup, &walk)) != LOOKUP_END)
+        if (text_equal(intern_text(intern, number), text))
+            return number;
+    return LOOKUP_END;
+}
+
+static uint32_t add(struct intern *intern, struct text text)
+{
+    char *bytes = malloc(text.length + 1);
+    if (!bytes || !lookup_reserve(&intern->lookup, 1)) {
+        free(bytes);
+        return LOOKUP_END;
+    }
+    uint32_t number = rows_take(&intern->rows);
+    if (number == ROWS_NONE) {
+        free(bytes);
+        return LOOKUP_END;
+    }
+    if (text.length > 0)
+        memcpy(bytes, text.bytes, text.length);
+    *(struct interned *)rows_at(&intern->rows, number) =
+        (struct interned){.text = {bytes, text.length}, .holders = 1};
+    lookup_insert(&intern->lookup, lookup_text(0, text), number);
+    intern->text_bytes += text.length + 1;
+    return number;
+}
+
+uint32_t intern_hold(struct intern *intern, struct text text)
+{
+    uint32_t number = intern_find(intern, text);
+    if (number == LOOKUP_END)
+        return add(intern, text);
+    intern_hold_again(intern, number);
+    return number;
+}
+
+void intern_hold_again(struct intern *intern, uint32_t number)
+{
+    ((struct interned *)rows_at(&intern->rows, number))->holders++;
+}
+
+void intern_release(struct intern *intern, uint32_t number)
+{
+    struct interned *interned = rows_at(&intern->rows, number);
+    assert(interned->holders > 0);
+    if (--interned->holders > 0)
+        return;
+    lookup_remove(&intern->lookup, lookup_text(0, interned->text), number);
+    intern->text_bytes -= interned->text.length + 1;
+    free((char *)interned->text.bytes);
+    rows_give(&intern->rows, number);
+}
+
+size_t intern_bytes(const struct intern *intern)
+{
+    return intern->text_bytes + rows_bytes(&intern->rows) + lookup_bytes(&intern->lookup);
+}

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "config_keys.h"
+#include "config_reader.h"
 
 const char *const config_search_path[] = {"config.yaml", "/etc/usagebox/config.yaml", NULL};
 

@@ -1,4 +1,4 @@
-#include "config_keys.h"
+#include "config_reader.h"
 
 /* Is the key with this field given? */
 static bool is_given(const struct config_scope *scope, size_t offset)

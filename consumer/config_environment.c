@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "config_keys.h"
+#include "config_reader.h"
 
 #define PREFIX "USAGEBOX_"
 #define PROPERTIES_PREFIX PREFIX "KAFKA_PROPERTIES_"

@@ -1,7 +1,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-#include "config_keys.h"
+#include "config_reader.h"
 #include "printable.h"
 
 bool config_may_go_on(const struct config_reader *reader)

@@ -1,4 +1,4 @@
-#include "config_keys.h"
+#include "config_reader.h"
 #include "kafka_options.h"
 #include "printable.h"
 

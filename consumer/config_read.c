@@ -1,4 +1,4 @@
-#include "config_keys.h"
+#include "config_reader.h"
 #include "nearest.h"
 #include "printable.h"
 

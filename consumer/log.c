@@ -172,7 +172,8 @@ void log_write(enum log_level level, const char *message, const struct log_field
     line.limit = LOG_LINE_BYTES;
     if (!whole)
         put_field(&line, &LOG_BOOL("clipped", true));
-    put(&line, "}\n" + (line.format != LOG_JSON), line.format == LOG_JSON ? 2 : 1);
+    const char *end = line.format == LOG_JSON ? "}\n" : "\n";
+    put(&line, end, strlen(end));
     write_whole(line.bytes, line.used);
     errno = saved_errno;
 }

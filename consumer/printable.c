@@ -63,8 +63,10 @@ size_t printable_next(enum printable_style style, struct text *text, char out[PR
 void printable_write(enum printable_style style, struct text text, FILE *out)
 {
     char safe[PRINTABLE_BYTES];
-    while (text.length > 0)
-        fwrite(safe, 1, printable_next(style, &text, safe), out);
+    while (text.length > 0) {
+        size_t length = printable_next(style, &text, safe);
+        fwrite(safe, 1, length, out);
+    }
 }
 
 bool printable_is_plain(struct text text)

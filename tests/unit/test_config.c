@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "config.h"
-#include "config_keys.h"
+#include "config_reader.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 

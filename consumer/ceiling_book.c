@@ -5,7 +5,8 @@
 
 #include "ceiling_rows.h"
 
-enum { WHOLE_CUSTOMER = 0 }; /* number of "{}" among the words: the first one held */
+enum { WHOLE_CUSTOMER = 0 };  /* number of "{}" among the words: the first one held */
+enum { FORGET_SLICE = 1024 }; /* rows looked at by one call: some 10 us */
 
 struct ceiling_book *ceiling_book_new(int32_t lane)
 {
@@ -393,20 +394,32 @@ bool ceiling_book_count(struct ceiling_book *book, const struct event *event, st
 
 /* Housekeeping */
 
+static void forget_counter(struct ceiling_book *book, uint32_t row)
+{
+    const struct counter *counter = counter_at(book, row);
+    if (counter->live && counter->end_us <= book->horizon_us && !journal_pins(book, counter->entry))
+        counter_drop(book, row);
+}
+
+static void forget_state(struct ceiling_book *book, uint32_t row)
+{
+    const struct state *state = state_at(book, row);
+    if (state->live && state->end_us <= book->horizon_us && !state->verdict.active &&
+        !journal_pins(book, state->entry))
+        state_drop(book, row);
+}
+
 void ceiling_book_forget(struct ceiling_book *book, int64_t before_us)
 {
     if (before_us > book->horizon_us)
         book->horizon_us = before_us;
-    for (uint32_t row = 0; row < book->counters.count; row++) {
-        const struct counter *counter = counter_at(book, row);
-        if (counter->live && counter->end_us <= book->horizon_us && !journal_pins(book, counter->entry))
-            counter_drop(book, row);
+    for (uint32_t i = 0; i < FORGET_SLICE && i < book->counters.count; i++) {
+        book->swept_counter = (book->swept_counter + 1) % book->counters.count;
+        forget_counter(book, book->swept_counter);
     }
-    for (uint32_t row = 0; row < book->states.count; row++) {
-        const struct state *state = state_at(book, row);
-        if (state->live && state->end_us <= book->horizon_us && !state->verdict.active &&
-            !journal_pins(book, state->entry))
-            state_drop(book, row);
+    for (uint32_t i = 0; i < FORGET_SLICE && i < book->states.count; i++) {
+        book->swept_state = (book->swept_state + 1) % book->states.count;
+        forget_state(book, book->swept_state);
     }
 }
 

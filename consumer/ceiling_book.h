@@ -61,7 +61,7 @@ const struct ceiling_catalogue *ceiling_book_catalogue(const struct ceiling_book
 /* The journal: positions rise with every change. undo() takes back all after a mark, newest first; commit()
  * forgets how to take back what lies before a mark; changes() hands out the present row of each counter and
  * state touched since a mark (adopted counters all count as touched by adopt()), once each; shadow counters
- * not before. Only positions that mark() returned are marks. */
+ * not before. Marks are what mark() returned, and 0: all that is not committed. */
 uint64_t ceiling_book_mark(struct ceiling_book *book);
 void ceiling_book_undo(struct ceiling_book *book, uint64_t mark);
 void ceiling_book_commit(struct ceiling_book *book, uint64_t mark);
@@ -75,9 +75,9 @@ bool ceiling_book_states(const struct ceiling_book *book,
                          bool (*each)(void *context, const struct ceiling_state *state), void *context);
 
 /* From now on events of periods that ended at before_us or earlier are counted no more, and what is kept of
- * those periods is forgotten, as far as nothing uncommitted touches it. Never goes back. To be called after a
- * restore with no earlier time than the restored rows were chosen by: a counter that is not there counts from
- * 0. */
+ * those periods is forgotten, a slice of the rows at each call, as far as nothing uncommitted touches it. Never
+ * goes back. To be called after a restore with no earlier time than the restored rows were chosen by: a counter
+ * that is not there counts from 0. */
 void ceiling_book_forget(struct ceiling_book *book, int64_t before_us);
 size_t ceiling_book_bytes(const struct ceiling_book *book);
 

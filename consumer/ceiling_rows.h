@@ -85,6 +85,7 @@ struct ceiling_book {
     struct lookup by_state;   /* states by their whole key */
     struct lookup by_key;     /* active states by customer, ceiling, scope */
     int64_t next_end_us;      /* no active state ends before */
+    uint32_t swept_counter, swept_state; /* where forgetting goes on */
     struct entry *entries;    /* ring of entry_capacity, a power of two */
     size_t entry_capacity;
     uint64_t first, next, marked; /* positions: oldest entry, next entry, newest mark */

@@ -1,5 +1,6 @@
 #include "timestamp.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define SECOND_US ((int64_t)1000000)
@@ -128,4 +129,34 @@ bool timestamp_from_integer(struct text text, int64_t *time_us)
     }
     int64_t unit_us = number < SECONDS_BELOW ? SECOND_US : 1000;
     return !__builtin_mul_overflow(negative ? -number : number, unit_us, time_us);
+}
+
+/* The year and month that a day lies in, and its number there. */
+static struct civil civil_of_day(int64_t day)
+{
+    struct civil civil = {.year = (int)(1970 + day * 400 / 146097), .month = 1};
+    while (days_since_1970(civil.year, 1, 1) > day)
+        civil.year--;
+    while (days_since_1970(civil.year + 1, 1, 1) <= day)
+        civil.year++;
+    while (civil.month < 12 && days_since_1970(civil.year, civil.month + 1, 1) <= day)
+        civil.month++;
+    civil.day = (int)(day - days_since_1970(civil.year, civil.month, 1)) + 1;
+    return civil;
+}
+
+size_t timestamp_text(int64_t time_us, char text[TIMESTAMP_TEXT_BYTES])
+{
+    const int64_t day_us = 86400 * SECOND_US;
+    int64_t day = time_us / day_us - (time_us % day_us < 0);
+    int64_t rest_us = time_us - day * day_us;
+    struct civil civil = civil_of_day(day);
+    int second = (int)(rest_us / SECOND_US), fraction_us = (int)(rest_us % SECOND_US);
+    int length = snprintf(text, TIMESTAMP_TEXT_BYTES, "%04d-%02d-%02dT%02d:%02d:%02d", civil.year,
+                          civil.month, civil.day, second / 3600, second / 60 % 60, second % 60);
+    if (fraction_us != 0)
+        length += snprintf(text + length, TIMESTAMP_TEXT_BYTES - (size_t)length, ".%06d", fraction_us);
+    text[length++] = 'Z';
+    text[length] = '\0';
+    return (size_t)length;
 }

@@ -2,6 +2,8 @@
 #ifndef UB_TIMESTAMP_H
 #define UB_TIMESTAMP_H
 
+#include <stddef.h>
+
 #include "text.h"
 
 /* RFC 3339 with offset: 2026-11-22T09:30:00.5+01:00. 'T' and 'Z' may be small, a space may stand for 'T'; up
@@ -12,5 +14,10 @@ bool timestamp_from_rfc3339(struct text text, int64_t *time_us);
 /* An integer since 1970: seconds below 10^11 in magnitude, else milliseconds. False: not an integer, or
  * beyond 64 bits of µs. */
 bool timestamp_from_integer(struct text text, int64_t *time_us);
+
+/* The way back, of times in the years 0 to 9999: 2026-11-22T18:30:00Z, with 6 fraction digits where they are
+ * not all 0. NUL-terminated; returns its length. */
+enum { TIMESTAMP_TEXT_BYTES = 40 };
+size_t timestamp_text(int64_t time_us, char text[TIMESTAMP_TEXT_BYTES]);
 
 #endif

@@ -1,0 +1,51 @@
+#include "consumer/timestamp.h"
+
+#include <check.h>
+#include <stdlib.h>
+
+static const char *written(int64_t time_us)
+{
+    static char text[TIMESTAMP_TEXT_BYTES];
+    ck_assert_uint_eq(timestamp_text(time_us, text), strlen(text));
+    return text;
+}
+
+START_TEST(times_are_written_in_utc_with_a_fraction_only_where_there_is_one)
+{
+    ck_assert_str_eq(written(0), "1970-01-01T00:00:00Z");
+    ck_assert_str_eq(written(1795372200000000), "2026-11-22T18:30:00Z");
+    ck_assert_str_eq(written(1795372200000001), "2026-11-22T18:30:00.000001Z");
+    ck_assert_str_eq(written(1795372200500000), "2026-11-22T18:30:00.500000Z");
+    ck_assert_str_eq(written(-1), "1969-12-31T23:59:59.999999Z");
+    ck_assert_str_eq(written(951782400000000), "2000-02-29T00:00:00Z");
+    ck_assert_str_eq(written(4107542399000000), "2100-02-28T23:59:59Z");
+    ck_assert_str_eq(written(253402300799999999), "9999-12-31T23:59:59.999999Z");
+}
+END_TEST
+
+START_TEST(what_was_written_is_read_back)
+{
+    int64_t wrong = 0;
+    for (int64_t time_us = -60000000000000000; time_us < 200000000000000000; time_us += 86399999998765 / 3) {
+        char text[TIMESTAMP_TEXT_BYTES];
+        struct text view = {text, (uint32_t)timestamp_text(time_us, text)};
+        int64_t read_us;
+        wrong += !timestamp_from_rfc3339(view, &read_us) || read_us != time_us;
+    }
+    ck_assert_int_eq(wrong, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("timestamp");
+    TCase *tcase = tcase_create("timestamp");
+    tcase_add_test(tcase, times_are_written_in_utc_with_a_fraction_only_where_there_is_one);
+    tcase_add_test(tcase, what_was_written_is_read_back);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -66,6 +66,21 @@ bool command_config(struct command_context *context, struct config *config)
     return loaded;
 }
 
+int command_run(struct command_context *context, const struct options *options, int argc, char **argv,
+                command_body body, const void *chosen)
+{
+    struct config config;
+    int first = argc;
+    int code = command_options(context, options, argc, argv, &first);
+    if (code >= 0)
+        return code;
+    if (!command_config(context, &config))
+        return EXIT_FAILED;
+    code = body(context, &config, chosen, argc - first, argv + first);
+    config_free(&config);
+    return code;
+}
+
 static void print_commands(const struct command_context *context, const struct command *table,
                            const char *about, FILE *out)
 {

@@ -37,11 +37,19 @@ int command_options(struct command_context *context, const struct options *optio
  * EXIT_FAILED. */
 bool command_config(struct command_context *context, struct config *config);
 
+/* What most commands are: options, then the configuration, then the body with what is left of the arguments.
+ * chosen: where the options' rows point into. */
+typedef int (*command_body)(struct command_context *context, const struct config *config, const void *chosen,
+                            int operand_count, char **operands);
+int command_run(struct command_context *context, const struct options *options, int argc, char **argv,
+                command_body body, const void *chosen);
+
 /* Prints "NAME: sentence" on standard error. Returns exit_code. */
 int command_fail(const struct command_context *context, int exit_code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 int cmd_migrate(struct command_context *context, int argc, char **argv);
 int cmd_check(struct command_context *context, int argc, char **argv);
+int cmd_ceilings(struct command_context *context, int argc, char **argv);
 
 #endif

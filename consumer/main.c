@@ -12,6 +12,7 @@
 static const struct command commands[] = {
     {"migrate", "make the tables, roles and partitions", cmd_migrate},
     {"check", "check the configuration and what it names", cmd_check},
+    {"ceilings", "limits on use: apply, list", cmd_ceilings},
     {NULL, NULL, NULL},
 };
 

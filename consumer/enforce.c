@@ -140,7 +140,7 @@ void enforce_tick(struct pipeline *p)
         tick_lane(p, lane);
         if (!second)
             continue;
-        ceiling_book_forget(lane->book, p->now_us - ENGINE_COUNTED_US);
+        ceiling_book_forget(lane->book, p->now_us - CEILING_COUNTED_US);
         if (!flag_book_bury(lane->flags, p->now_us, ENGINE_TOMBSTONE_US))
             engine_out_of_memory(p);
     }

@@ -22,7 +22,6 @@ enum {
 #define ENGINE_STOPPED_RETRY_US (10 * ENGINE_SECOND_US)
 #define ENGINE_FINGERPRINT_US (30 * ENGINE_SECOND_US)
 /* Ceilings of periods that ended longer ago are not counted any more: how long counters stay in memory. */
-#define ENGINE_COUNTED_US (7 * ENGINE_DAY_US)
 
 enum ceilings_stage {
     CEILINGS_SETTLED,

@@ -87,15 +87,15 @@ void pg_put_null(struct pg_columns *columns)
 
 void pg_put_text(struct pg_columns *columns, struct text value)
 {
-    if (value.bytes)
-        put(columns, "tx", value.bytes, value.length);
-    else
-        pg_put_null(columns);
+    put(columns, "t", value.bytes, value.length);
 }
 
 void pg_put_bytes(struct pg_columns *columns, const void *bytes, size_t size)
 {
-    put(columns, "x", bytes, size);
+    if (bytes)
+        put(columns, "x", bytes, size);
+    else
+        pg_put_null(columns);
 }
 
 void pg_put_int4(struct pg_columns *columns, int32_t value)
@@ -170,24 +170,66 @@ static bool finish(struct pg_columns *columns, struct pg *pg)
     return !columns->no_memory || pg_fail(pg, PG_PASSING, "out of memory");
 }
 
+struct binary_parameters {
+    Oid oids[PG_COLUMNS];
+    const char *values[PG_COLUMNS];
+    int lengths[PG_COLUMNS], formats[PG_COLUMNS];
+};
+
+static void fill_parameters(struct binary_parameters *p, const struct pg_columns *columns)
+{
+    for (int i = 0; i < columns->count; i++) {
+        const struct buffer *array = &columns->columns[i].array;
+        p->oids[i] = types[type_index(columns->columns[i].type)].array;
+        p->values[i] = (const char *)array->bytes;
+        p->lengths[i] = (int)array->size_bytes;
+        p->formats[i] = 1;
+    }
+}
+
 PGresult *pg_columns_query(struct pg *pg, const char *sql, struct pg_columns *columns)
 {
     if (!finish(columns, pg))
         return NULL;
-    Oid oids[PG_COLUMNS];
-    const char *values[PG_COLUMNS];
-    int lengths[PG_COLUMNS], formats[PG_COLUMNS];
-    for (int i = 0; i < columns->count; i++) {
-        const struct buffer *array = &columns->columns[i].array;
-        oids[i] = types[type_index(columns->columns[i].type)].array;
-        values[i] = (const char *)array->bytes;
-        lengths[i] = (int)array->size_bytes;
-        formats[i] = 1;
-    }
-    PGresult *result = PQexecParams(pg->connection, sql, columns->count, oids, values, lengths, formats, 1);
+    struct binary_parameters p;
+    fill_parameters(&p, columns);
+    PGresult *result =
+        PQexecParams(pg->connection, sql, columns->count, p.oids, p.values, p.lengths, p.formats, 1);
     empty(columns);
     ExecStatusType expected = PQresultStatus(result) == PGRES_COMMAND_OK ? PGRES_COMMAND_OK : PGRES_TUPLES_OK;
     return pg_expect(pg, result, expected) ? result : NULL;
+}
+
+/* Takes everything that is still to come, so that the connection can be used again. */
+static bool each_row(struct pg *pg, bool (*each)(void *context, const PGresult *result), void *context)
+{
+    bool ok = true;
+    for (PGresult *result; (result = PQgetResult(pg->connection));) {
+        bool row = PQresultStatus(result) == PGRES_SINGLE_TUPLE;
+        if (!row && !pg_expect(pg, result, PGRES_TUPLES_OK)) {
+            ok = false; /* pg_expect() has freed it */
+            continue;
+        }
+        ok = ok && (!row || each(context, result));
+        PQclear(result);
+    }
+    return ok;
+}
+
+bool pg_columns_each(struct pg *pg, const char *sql, struct pg_columns *columns,
+                     bool (*each)(void *context, const PGresult *result), void *context)
+{
+    if (!finish(columns, pg))
+        return false;
+    struct binary_parameters p;
+    fill_parameters(&p, columns);
+    pg->failure = (struct pg_failure){.trouble = PG_FINE};
+    if (!PQsendQueryParams(pg->connection, sql, columns->count, p.oids, p.values, p.lengths, p.formats, 1) ||
+        !PQsetSingleRowMode(pg->connection))
+        return pg_fail(pg, PG_GONE, "%s", PQerrorMessage(pg->connection));
+    bool ok = each_row(pg, each, context);
+    empty(columns);
+    return ok;
 }
 
 bool pg_columns_run(struct pg *pg, const char *sql, struct pg_columns *columns)

@@ -29,8 +29,8 @@ struct pg_columns {
 void pg_columns_begin(struct pg_columns *columns, const char *types);
 void pg_columns_free(struct pg_columns *columns);
 
-void pg_put_text(struct pg_columns *columns, struct text value); /* t or x; bytes NULL: null */
-void pg_put_bytes(struct pg_columns *columns, const void *bytes, size_t size);
+void pg_put_text(struct pg_columns *columns, struct text value);               /* bytes NULL: empty */
+void pg_put_bytes(struct pg_columns *columns, const void *bytes, size_t size); /* bytes NULL: null */
 void pg_put_int4(struct pg_columns *columns, int32_t value);
 void pg_put_int8(struct pg_columns *columns, int64_t value);
 void pg_put_numeric(struct pg_columns *columns, decimal_t value);
@@ -45,7 +45,11 @@ bool pg_columns_full(const struct pg_columns *columns);
 /* Runs the statement with the columns as $1, $2, …, and empties them. The result's columns are binary. NULL:
  * it failed. */
 PGresult *pg_columns_query(struct pg *pg, const char *sql, struct pg_columns *columns);
-/* The same where no rows come back; with no rows to write nothing is sent. */
+/* Hands out the result's rows one by one as they arrive (always row 0 of `result`). False: it failed, or
+ * `each` did; failure is then the caller's to set if trouble is PG_FINE. */
+bool pg_columns_each(struct pg *pg, const char *sql, struct pg_columns *columns,
+                     bool (*each)(void *context, const PGresult *result), void *context);
+/* As pg_columns_query(), where no rows come back; with no rows to write nothing is sent. */
 bool pg_columns_run(struct pg *pg, const char *sql, struct pg_columns *columns);
 
 #endif

@@ -1,0 +1,31 @@
+/* The store on PostgreSQL: does what store.h asks, one job at a time, over one connection as the writer and a
+ * passing one as the owner that makes partitions. Blocks; give it a thread (writer.h). */
+#ifndef UB_POSTGRES_STORE_H
+#define UB_POSTGRES_STORE_H
+
+#include "store.h"
+
+struct postgres_store_options { /* all texts outlive the store */
+    const char *dsn;
+    const char *owner_dsn;
+    const char *const *topics; /* kafka.usage_topics, by index */
+    size_t topic_count;
+};
+
+struct postgres_store;
+
+/* Connects with the first job. NULL: out of memory. */
+struct postgres_store *postgres_store_new(const struct postgres_store_options *options);
+void postgres_store_free(struct postgres_store *store); /* whatever is not committed is rolled back */
+
+/* Does the job: status, detail and results are set when it returns. What it found odd but not wrong is
+ * logged. */
+void postgres_store_perform(void *store, struct store_job *job);
+
+/* From any thread: the job under way, and all to come, end soon with STORE_LOST. */
+void postgres_store_interrupt(struct postgres_store *store);
+
+/* host:pid:random, as it stands in consumer_offset.owner. */
+const char *postgres_store_owner(const struct postgres_store *store);
+
+#endif

@@ -1,0 +1,277 @@
+/* What changes beside the batches: settings, sealed days, ceilings; and the sums that new ceilings begin
+ * with. */
+#include "postgres_store_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- settings --- */
+
+static enum partitioner partitioner_named(struct text name)
+{
+    int p = PARTITIONER_COUNT - 1;
+    while (p > PARTITIONER_UNKNOWN && !text_equal(name, text_of(partitioner_names[p])))
+        p--;
+    return (enum partitioner)p;
+}
+
+static bool read_secret(struct postgres_store *store, const PGresult *result, struct store_settings *settings)
+{
+    if (PQgetlength(result, 0, 0) != IDENTITY_SECRET_BYTES)
+        return pg_fail(&store->pg, PG_OTHER, "the setting identity_secret is missing: run usagebox migrate");
+    memcpy(settings->secret.bytes, PQgetvalue(result, 0, 0), IDENTITY_SECRET_BYTES);
+    store->secret = settings->secret;
+    return true;
+}
+
+bool store_read_settings(struct postgres_store *store, struct store_job *job, int64_t *generation)
+{
+    PG_RESULT *result =
+        pg_query(&store->pg,
+                 "SELECT coalesce((SELECT bytes FROM setting WHERE name = 'identity_secret'), ''), "
+                 "coalesce((SELECT value FROM setting WHERE name = 'partitioner'), ''), "
+                 "coalesce((SELECT value::int FROM setting WHERE name = 'partition_count'), 0), "
+                 "coalesce((SELECT value::bigint FROM setting WHERE name = 'ceilings_generation'), 0)",
+                 NULL, 0);
+    if (!result || !read_secret(store, result, &job->settings))
+        return false;
+    job->settings.partitioner = partitioner_named(pg_text(result, 0, 1));
+    job->settings.partition_count = pg_int4(result, 0, 2);
+    *generation = pg_int8(result, 0, 3);
+    return true;
+}
+
+/* --- ceilings --- */
+
+static bool index_of(struct text name, const char *const *names, int count, int *index)
+{
+    for (*index = 0; *index < count; (*index)++)
+        if (text_equal(name, text_of(names[*index])))
+            return true;
+    return false;
+}
+
+static bool read_ceiling(struct postgres_store *store, const PGresult *rows, int row, struct ceiling *ceiling)
+{
+    int who, scope, period, policy;
+    if (!index_of(pg_text(rows, row, 2), ceiling_who_names, WHO_COUNT, &who) ||
+        !index_of(pg_text(rows, row, 4), ceiling_scope_names, SCOPE_COUNT, &scope) ||
+        !index_of(pg_text(rows, row, 6), ceiling_period_names, PERIOD_COUNT, &period) ||
+        !index_of(pg_text(rows, row, 9), ceiling_policy_names, POLICY_COUNT, &policy) ||
+        !pg_numeric(rows, row, 7, &ceiling->limit) || !pg_numeric(rows, row, 8, &ceiling->clear_level))
+        return pg_fail(&store->pg, PG_OTHER, "ceiling %s is of a kind that this program does not know",
+                       PQgetvalue(rows, row, 0));
+    ceiling->name = pg_text(rows, row, 0);
+    ceiling->version = pg_int8(rows, row, 1);
+    ceiling->who_kind = (enum ceiling_who)who;
+    ceiling->who = pg_text(rows, row, 3);
+    ceiling->scope = (enum ceiling_scope)scope;
+    ceiling->meter = pg_text(rows, row, 5);
+    ceiling->period = (enum ceiling_period)period;
+    ceiling->policy = (enum ceiling_policy)policy;
+    ceiling->created_at_us = pg_time_us(rows, row, 10);
+    return true;
+}
+
+static bool fill_catalogue(struct postgres_store *store, const PGresult *rows,
+                           struct ceiling_catalogue *catalogue)
+{
+    for (int row = 0; row < PQntuples(rows); row++) {
+        struct ceiling ceiling = {0};
+        if (!read_ceiling(store, rows, row, &ceiling))
+            return false;
+        if (!ceiling_catalogue_add(catalogue, &ceiling))
+            return pg_fail(&store->pg, PG_PASSING, "out of memory");
+    }
+    return true;
+}
+
+bool store_read_catalogue(struct postgres_store *store, int64_t generation,
+                          struct ceiling_catalogue **catalogue)
+{
+    PG_RESULT *rows = pg_query(&store->pg,
+                               "SELECT name, version, who_kind, who, scope, meter, period, limit_quantity, "
+                               "clear_level, policy, since FROM "
+                               "(SELECT *, min(created_at) OVER (PARTITION BY name) AS since FROM ceiling) c "
+                               "WHERE retired_at IS NULL "
+                               "ORDER BY name",
+                               NULL, 0);
+    if (!rows)
+        return false;
+    struct ceiling_catalogue *made = ceiling_catalogue_new((size_t)PQntuples(rows));
+    if (!made)
+        return pg_fail(&store->pg, PG_PASSING, "out of memory");
+    made->generation = generation;
+    if (!fill_catalogue(store, rows, made)) {
+        ceiling_catalogue_free(made);
+        return false;
+    }
+    *catalogue = made;
+    return true;
+}
+
+/* --- what is asked for every second --- */
+
+static bool read_sealed_days(struct postgres_store *store, struct store_job *job)
+{
+    PG_RESULT *rows = pg_query(&store->pg, "SELECT day FROM sealed_day ORDER BY day", NULL, 0);
+    if (!rows)
+        return false;
+    job->sealed_days = malloc((size_t)(PQntuples(rows) + 1) * sizeof *job->sealed_days);
+    if (!job->sealed_days)
+        return pg_fail(&store->pg, PG_PASSING, "out of memory");
+    for (int row = 0; row < PQntuples(rows); row++)
+        job->sealed_days[job->sealed_day_count++] = pg_day(rows, row, 0);
+    return true;
+}
+
+/* Ceilings and their generation in one snapshot: `ceilings apply` may be at work. */
+static bool read_new_catalogue(struct postgres_store *store, struct store_job *job)
+{
+    int64_t generation;
+    return store_begin(store, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") &&
+           store_read_settings(store, job, &generation) &&
+           store_read_catalogue(store, generation, &job->catalogue) && store_end(store);
+}
+
+bool store_catalogue(struct postgres_store *store, struct store_job *job)
+{
+    int64_t generation;
+    store_look_ahead(store);
+    if (store_read_settings(store, job, &generation) && read_sealed_days(store, job) &&
+        (generation == job->known_generation || read_new_catalogue(store, job)))
+        return true;
+    free(job->sealed_days);
+    job->sealed_days = NULL;
+    job->sealed_day_count = 0;
+    if (job->catalogue)
+        ceiling_catalogue_free(job->catalogue);
+    job->catalogue = NULL;
+    return false;
+}
+
+/* --- sums for new ceilings --- */
+
+/* From the first period that is judged on, as far back as events are counted. */
+static int64_t needed_since(const struct ceiling *ceiling)
+{
+    int64_t counted_us = store_now_us() - CEILING_COUNTED_US;
+    int64_t since_us = ceiling->created_at_us > counted_us ? ceiling->created_at_us : counted_us;
+    return ceiling_period_start(ceiling->period, since_us);
+}
+
+static bool looks_at_all(const struct ceiling *ceiling, const struct ceiling *like)
+{
+    return ceiling->who_kind != WHO_CUSTOMER && ceiling->period == like->period &&
+           text_equal(ceiling->meter, like->meter);
+}
+
+/* Ceilings that count the same thing share a counter, hence a sum: is there another one that asks for it? */
+static bool asked_already(const struct ceiling_catalogue *catalogue, size_t index)
+{
+    const struct ceiling *ceiling = &catalogue->ceilings[index];
+    for (size_t i = 0; i < catalogue->count; i++) {
+        const struct ceiling *other = &catalogue->ceilings[i];
+        if (looks_at_all(other, ceiling) && (i < index || ceiling->who_kind == WHO_CUSTOMER))
+            return true;
+        if (i < index && other->who_kind == WHO_CUSTOMER && ceiling->who_kind == WHO_CUSTOMER &&
+            other->period == ceiling->period && text_equal(other->meter, ceiling->meter) &&
+            text_equal(other->who, ceiling->who))
+            return true;
+    }
+    return false;
+}
+
+static int64_t earliest_since(const struct ceiling_catalogue *catalogue, const struct ceiling *ceiling)
+{
+    int64_t since_us = needed_since(ceiling);
+    for (size_t i = 0; i < catalogue->count; i++) {
+        const struct ceiling *other = &catalogue->ceilings[i];
+        if (other->period == ceiling->period && text_equal(other->meter, ceiling->meter) &&
+            needed_since(other) < since_us)
+            since_us = needed_since(other);
+    }
+    return since_us;
+}
+
+static void put_wanted(struct pg_columns *c, const struct ceiling_catalogue *catalogue)
+{
+    pg_columns_begin(c, "ttzbt");
+    for (size_t i = 0; i < catalogue->count; i++) {
+        const struct ceiling *ceiling = &catalogue->ceilings[i];
+        if (asked_already(catalogue, i))
+            continue;
+        pg_put_text(c, ceiling->meter);
+        pg_put_text(c, text_of(ceiling_period_names[ceiling->period]));
+        pg_put_time(c, earliest_since(catalogue, ceiling));
+        pg_put_bool(c, ceiling->who_kind != WHO_CUSTOMER);
+        pg_put_text(c, ceiling->who);
+    }
+}
+
+struct seeding {
+    struct postgres_store *store;
+    struct store_job *job;
+    size_t capacity;
+};
+
+static bool grow_sums(struct seeding *s)
+{
+    struct store_job *job = s->job;
+    if (job->sum_count < s->capacity)
+        return true;
+    size_t capacity = s->capacity ? 2 * s->capacity : 64;
+    struct ceiling_counter *sums = arena_alloc(job->arena, capacity * sizeof *sums);
+    if (!sums)
+        return false;
+    if (job->sum_count > 0)
+        memcpy(sums, job->sums, job->sum_count * sizeof *sums);
+    job->sums = sums;
+    s->capacity = capacity;
+    return true;
+}
+
+static bool add_sum(void *context, const PGresult *result)
+{
+    struct seeding *s = context;
+    int period;
+    struct ceiling_counter sum = {.scope = TEXT("{}"), .period_start_us = pg_time_us(result, 0, 3)};
+    if (!index_of(pg_text(result, 0, 2), ceiling_period_names, PERIOD_COUNT, &period) ||
+        !pg_numeric(result, 0, 4, &sum.used))
+        return pg_fail(&s->store->pg, PG_OTHER, "a sum of usage_hourly does not fit a counter");
+    sum.period = (enum ceiling_period)period;
+    sum.customer_id = arena_text(s->job->arena, pg_text(result, 0, 0));
+    sum.meter = arena_text(s->job->arena, pg_text(result, 0, 1));
+    if (!sum.customer_id.bytes || !sum.meter.bytes || !grow_sums(s))
+        return pg_fail(&s->store->pg, PG_PASSING, "out of memory");
+    s->job->sums[s->job->sum_count++] = sum;
+    return true;
+}
+
+static bool make_arena(struct store_job *job)
+{
+    enum { CHUNK_BYTES = 64 << 10 };
+    job->arena = malloc(sizeof *job->arena);
+    if (job->arena)
+        arena_init(job->arena, CHUNK_BYTES);
+    return job->arena;
+}
+
+bool store_seed(struct postgres_store *store, struct store_job *job)
+{
+    static const char sql[] = "SELECT h.customer_id, w.meter, w.period, date_trunc(w.period, h.hour, 'UTC') "
+                              "AS start, sum(h.quantity) FROM "
+                              "unnest($1, $2, $3, $4, $5) AS w(meter, period, since, everyone, customer_id) "
+                              "JOIN usage_hourly h ON h.meter = "
+                              "w.meter AND h.hour >= w.since AND (w.everyone OR h.customer_id = "
+                              "w.customer_id) GROUP BY h.customer_id, "
+                              "w.meter, w.period, start";
+    if (!make_arena(job))
+        return pg_fail(&store->pg, PG_PASSING, "out of memory");
+    struct seeding seeding = {.store = store, .job = job};
+    struct pg_columns wanted;
+    put_wanted(&wanted, job->seed_for);
+    bool ok = wanted.rows == 0 || pg_columns_each(&store->pg, sql, &wanted, add_sum, &seeding);
+    pg_columns_free(&wanted);
+    return ok;
+}

@@ -1,0 +1,268 @@
+/* What lanes remember, read back in the takeover's snapshot: keys of open days, counters, states, pending
+ * events. Big results are read row by row. */
+#include "postgres_store_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct restoring {
+    struct postgres_store *store;
+    struct store_job *job;
+    uint16_t day; /* of the segments being read */
+};
+
+static bool no_memory(struct restoring *r)
+{
+    return pg_fail(&r->store->pg, PG_PASSING, "out of memory");
+}
+
+/* NULL: kept as it is, or not ours. */
+static struct store_lane *lane_of(const struct restoring *r, int32_t number)
+{
+    for (size_t i = 0; i < r->job->lane_count; i++)
+        if (r->job->lanes[i].lane == number)
+            return r->job->lanes[i].kept ? NULL : &r->job->lanes[i];
+    return NULL;
+}
+
+static void put_lanes(struct pg_columns *c, const struct store_job *job)
+{
+    pg_columns_begin(c, "i");
+    for (size_t i = 0; i < job->lane_count; i++)
+        if (!job->lanes[i].kept)
+            pg_put_int4(c, job->lanes[i].lane);
+}
+
+/* sql: $1 is an array of the lanes. */
+static bool each(struct restoring *r, const char *sql, bool (*row)(void *context, const PGresult *result))
+{
+    struct pg_columns lanes;
+    put_lanes(&lanes, r->job);
+    bool ok = pg_columns_each(&r->store->pg, sql, &lanes, row, r);
+    pg_columns_free(&lanes);
+    if (!ok && r->store->pg.failure.trouble == PG_FINE)
+        return no_memory(r);
+    return ok;
+}
+
+static bool make_lanes(struct restoring *r)
+{
+    for (size_t i = 0; i < r->job->lane_count; i++) {
+        struct store_lane *lane = &r->job->lanes[i];
+        if (lane->kept)
+            continue;
+        lane->dedupe = dedupe_new();
+        lane->book = ceiling_book_new(lane->lane);
+        if (!lane->dedupe || !lane->book)
+            return no_memory(r);
+    }
+    return true;
+}
+
+/* --- seals and ceilings adopted --- */
+
+static bool add_sealed_day(void *context, const PGresult *result)
+{
+    struct restoring *r = context;
+    struct store_lane *lane = lane_of(r, pg_int4(result, 0, 0));
+    uint16_t *days = arena_alloc(lane->arena, (lane->sealed_day_count + 1) * sizeof *days);
+    if (!days)
+        return no_memory(r);
+    if (lane->sealed_day_count > 0)
+        memcpy(days, lane->sealed_days, lane->sealed_day_count * sizeof *days);
+    days[lane->sealed_day_count++] = pg_day(result, 0, 1);
+    lane->sealed_days = days;
+    return true;
+}
+
+static bool is_sealed(const struct store_lane *lane, uint16_t day)
+{
+    for (size_t i = 0; i < lane->sealed_day_count; i++)
+        if (lane->sealed_days[i] == day)
+            return true;
+    return false;
+}
+
+static bool set_generation(void *context, const PGresult *result)
+{
+    lane_of(context, pg_int4(result, 0, 0))->ceilings_generation = pg_int8(result, 0, 1);
+    return true;
+}
+
+/* --- dedupe --- */
+
+static bool add_segment(void *context, const PGresult *result)
+{
+    struct restoring *r = context;
+    struct store_lane *lane = lane_of(r, pg_int4(result, 0, 0));
+    if (is_sealed(lane, r->day))
+        return true;
+    struct text keys = pg_text(result, 0, 1);
+    if (keys.length % DEDUPE_SEGMENT_BYTES != 0)
+        return pg_fail(&r->store->pg, PG_OTHER, "a dedupe segment of lane %d is damaged", lane->lane);
+    return dedupe_segment_restore(lane->dedupe, r->day, (const uint8_t *)keys.bytes, keys.length) ||
+           no_memory(r);
+}
+
+/* Days that all lanes have adopted have no table any more. */
+static PGresult *list_segment_days(struct postgres_store *store)
+{
+    return pg_query(
+        &store->pg,
+        "SELECT to_date(right(relname, 8), 'YYYYMMDD') FROM pg_class WHERE relkind = 'r' AND relnamespace = "
+        "'public'::regnamespace AND relname ~ '^dedupe_segment_[0-9]{8}$' ORDER BY 1",
+        NULL, 0);
+}
+
+static bool restore_keys(struct restoring *r)
+{
+    PG_RESULT *days = list_segment_days(r->store);
+    if (!days)
+        return false;
+    for (int row = 0; row < PQntuples(days); row++) {
+        char table[STORE_NAME_BYTES], sql[128];
+        r->day = pg_day(days, row, 0);
+        store_day_name(table, "dedupe_segment", r->day);
+        snprintf(sql, sizeof sql, "SELECT lane, keys FROM %s WHERE lane = ANY ($1)", table);
+        if (!each(r, sql, add_segment))
+            return false;
+    }
+    return true;
+}
+
+/* --- ceilings --- */
+
+static int index_of(struct text name, const char *const *names, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (text_equal(name, text_of(names[i])))
+            return i;
+    return -1;
+}
+
+static bool add_counter(void *context, const PGresult *result)
+{
+    struct restoring *r = context;
+    struct store_lane *lane = lane_of(r, pg_int4(result, 0, 0));
+    int period = index_of(pg_text(result, 0, 3), ceiling_period_names, PERIOD_COUNT);
+    struct ceiling_counter counter = {
+        .customer_id = pg_text(result, 0, 1),
+        .meter = pg_text(result, 0, 2),
+        .period = (enum ceiling_period)period,
+        .scope = pg_text(result, 0, 4),
+        .period_start_us = pg_time_us(result, 0, 5),
+    };
+    if (period < 0 || !pg_numeric(result, 0, 6, &counter.used))
+        return pg_fail(&r->store->pg, PG_OTHER,
+                       "ceiling_usage holds a row that this program can't read, of lane %d", lane->lane);
+    return ceiling_book_restore_counter(lane->book, &counter) || no_memory(r);
+}
+
+static bool add_state(void *context, const PGresult *result)
+{
+    struct restoring *r = context;
+    struct store_lane *lane = lane_of(r, pg_int4(result, 0, 0));
+    struct ceiling_state state = {
+        .customer_id = pg_text(result, 0, 1),
+        .ceiling = pg_text(result, 0, 2),
+        .scope = pg_text(result, 0, 3),
+        .period_start_us = pg_time_us(result, 0, 4),
+        .period_end_us = pg_time_us(result, 0, 5),
+        .version = pg_int8(result, 0, 6),
+        .transition = pg_int8(result, 0, 7),
+        .active = pg_bool(result, 0, 8),
+        .flag = pg_text(result, 0, 10),
+    };
+    snprintf(state.decision_id, sizeof state.decision_id, "%s", PQgetvalue(result, 0, 9));
+    return ceiling_book_restore_state(lane->book, &state) || no_memory(r);
+}
+
+/* A period's counters are needed as long as its events are counted; a day more for clocks that disagree. A
+ * state that is still active has to be cleared, however old. */
+static bool restore_ceilings(struct restoring *r)
+{
+    char counters[512], states[700], since[64];
+    snprintf(since, sizeof since, "> now() - interval '%lld seconds' - interval '1 day'",
+             (long long)(CEILING_COUNTED_US / 1000000));
+    snprintf(counters, sizeof counters,
+             "SELECT lane, customer_id, meter, period, scope, period_start, used FROM ceiling_usage WHERE "
+             "lane = ANY "
+             "($1) AND period_start + ('1 ' || period)::interval %s",
+             since);
+    snprintf(
+        states, sizeof states,
+        "SELECT s.lane, s.customer_id, s.ceiling, s.scope, s.period_start, s.period_end, s.version, "
+        "s.transition, "
+        "s.active, s.decision_id, coalesce((d.decision_trace->'flag')::text, '') FROM ceiling_state s LEFT "
+        "JOIN "
+        "policy_decision d USING (decision_id) WHERE s.lane = ANY ($1) AND (s.active OR s.period_end %s)",
+        since);
+    return each(r, counters, add_counter) && each(r, states, add_state);
+}
+
+/* --- events of sealed days that no ceiling has counted yet --- */
+
+static bool read_pending(const PGresult *result, struct arena *arena, struct event *event)
+{
+    struct text *const texts[] = {&event->customer_id,
+                                  &event->event_id,
+                                  &event->meter,
+                                  &event->model,
+                                  &event->lifted[LIFTED_USER_ID],
+                                  &event->lifted[LIFTED_AGENT_ID],
+                                  &event->plan_tier};
+    for (int i = 0; i < (int)(sizeof texts / sizeof *texts); i++) {
+        *texts[i] = arena_text(arena, pg_text(result, 0, 4 + i));
+        if (!texts[i]->bytes)
+            return false;
+    }
+    event->time_us = pg_time_us(result, 0, 12);
+    event->has_credit_balance =
+        !PQgetisnull(result, 0, 13) && pg_numeric(result, 0, 13, &event->credit_balance);
+    event->has_contractual_cap =
+        !PQgetisnull(result, 0, 14) && pg_numeric(result, 0, 14, &event->contractual_cap);
+    return true;
+}
+
+static bool add_pending(void *context, const PGresult *result)
+{
+    struct restoring *r = context;
+    struct store_lane *lane = lane_of(r, pg_int4(result, 0, 0));
+    struct store_pending pending = {.partition = pg_int4(result, 0, 2), .offset = pg_int8(result, 0, 3)};
+    if (!store_topic_index(r->store, pg_text(result, 0, 1), &pending.topic))
+        return true;
+    if (!pg_numeric(result, 0, 11, &pending.event.quantity))
+        return pg_fail(&r->store->pg, PG_OTHER,
+                       "ceiling_pending holds a row that this program can't read, of lane %d", lane->lane);
+    /* Twice as much room at each power of two. */
+    if ((lane->pending_count & (lane->pending_count - 1)) == 0) {
+        size_t capacity = lane->pending_count ? 2 * lane->pending_count : 1;
+        struct store_pending *grown = arena_alloc(lane->arena, capacity * sizeof *grown);
+        if (!grown)
+            return no_memory(r);
+        if (lane->pending_count > 0)
+            memcpy(grown, lane->pending, lane->pending_count * sizeof *grown);
+        lane->pending = grown;
+    }
+    if (!read_pending(result, lane->arena, &pending.event))
+        return no_memory(r);
+    lane->pending[lane->pending_count++] = pending;
+    return true;
+}
+
+bool store_restore(struct postgres_store *store, struct store_job *job)
+{
+    struct restoring r = {.store = store, .job = job};
+    return make_lanes(&r) &&
+           each(&r, "SELECT lane, day FROM sealed_day_adoption WHERE lane = ANY ($1) ORDER BY day",
+                add_sealed_day) &&
+           each(&r, "SELECT lane, generation FROM ceiling_adoption WHERE lane = ANY ($1)", set_generation) &&
+           restore_keys(&r) && restore_ceilings(&r) &&
+           each(&r,
+                "SELECT lane, topic, kafka_partition, kafka_offset, customer_id, event_id, meter, model, "
+                "user_id, "
+                "agent_id, plan_tier, quantity, event_time, credit_balance, contractual_cap FROM "
+                "ceiling_pending WHERE "
+                "lane = ANY ($1) ORDER BY topic, kafka_partition, kafka_offset",
+                add_pending);
+}

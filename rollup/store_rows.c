@@ -1,0 +1,136 @@
+/* Raw events of open days, by COPY BINARY straight into the day's leaf. */
+#include "postgres_store_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { PIECE_BYTES = 256 << 10 }; /* what libpq is given at a time: it copies */
+
+void store_refuse(struct postgres_store *store, struct store_job *job)
+{
+    if (store->pg.failure.trouble == PG_VALUE)
+        job->status = STORE_REFUSED;
+}
+
+bool store_open_batch(struct postgres_store *store)
+{
+    if (store->in_transaction)
+        return true;
+    if (!store_begin(store, "BEGIN"))
+        return false;
+    PG_RESULT *result = pg_query(&store->pg, "SELECT nextval('batch_id')", NULL, 0);
+    if (result)
+        store->batch_id = pg_int8(result, 0, 0);
+    return result;
+}
+
+bool store_copy_bytes(struct postgres_store *store, const void *bytes, size_t size)
+{
+    for (const char *at = bytes; size > 0;) {
+        size_t piece = size < PIECE_BYTES ? size : PIECE_BYTES;
+        if (PQputCopyData(store->pg.connection, at, (int)piece) != 1)
+            return pg_fail(&store->pg, PG_GONE, "%s", PQerrorMessage(store->pg.connection));
+        at += piece;
+        size -= piece;
+    }
+    return true;
+}
+
+bool store_copy_end(struct postgres_store *store, int64_t *rows)
+{
+    store->copy_day = 0;
+    if (!store_copy_bytes(store, copy_trailer, COPY_TRAILER_BYTES))
+        return false;
+    if (PQputCopyEnd(store->pg.connection, NULL) != 1)
+        return pg_fail(&store->pg, PG_GONE, "%s", PQerrorMessage(store->pg.connection));
+    PGresult *result = PQgetResult(store->pg.connection);
+    bool ok = pg_expect(&store->pg, result, PGRES_COMMAND_OK);
+    if (ok) {
+        *rows = strtoll(PQcmdTuples(result), NULL, 10);
+        PQclear(result);
+    }
+    for (PGresult *more; (more = PQgetResult(store->pg.connection));)
+        PQclear(more);
+    return ok;
+}
+
+/* A leaf that is gone was dropped by hand: it is made again when the batch is. */
+static bool leaf_is_gone(struct postgres_store *store, uint16_t day)
+{
+    if (strcmp(store->pg.failure.sqlstate, "42P01") == 0) {
+        store_forget_day(store, day);
+        store->pg.failure.trouble = PG_PASSING;
+    }
+    return false;
+}
+
+static bool open_copy(struct postgres_store *store, uint16_t day)
+{
+    char leaf[STORE_NAME_BYTES], sql[512];
+    store_day_name(leaf, "usage_event", day);
+    snprintf(sql, sizeof sql, "COPY %s (%s) FROM STDIN (FORMAT binary)", leaf, copy_columns);
+    PGresult *result = PQexec(store->pg.connection, sql);
+    if (!pg_expect(&store->pg, result, PGRES_COPY_IN))
+        return leaf_is_gone(store, day);
+    PQclear(result);
+    store->copy_day = day;
+    return store_copy_bytes(store, copy_header, COPY_HEADER_BYTES);
+}
+
+bool store_stream(struct postgres_store *store, struct store_job *job)
+{
+    if (store->copy_day != job->stream_day) {
+        if (store->in_transaction)
+            store_rollback(store); /* another batch's, that was given up */
+        if (!store_need_day(store, job->stream_day) || !store_open_batch(store) ||
+            !open_copy(store, job->stream_day))
+            return false;
+    }
+    return store_copy_bytes(store, job->rows.bytes, job->rows.size_bytes);
+}
+
+/* What was counted in memory must be what arrived: rows streamed for a batch that was given up would show
+ * here. */
+static bool close_copy(struct postgres_store *store, const struct batch_day *day)
+{
+    int64_t rows = 0;
+    if (!store_copy_end(store, &rows))
+        return false;
+    return (size_t)rows == day->row_count ||
+           pg_fail(&store->pg, PG_PASSING, "COPY took %lld rows where the batch has %zu", (long long)rows,
+                   day->row_count);
+}
+
+static bool write_day(struct postgres_store *store, const struct batch_day *day, bool streamed)
+{
+    if (day->row_count == 0 && !streamed)
+        return true;
+    if (!streamed && (!store_need_day(store, day->day) || !open_copy(store, day->day)))
+        return false;
+    return store_copy_bytes(store, day->rows.bytes, day->rows.size_bytes) && close_copy(store, day);
+}
+
+/* The day that is being streamed comes first: its COPY occupies the connection. */
+static bool write_days(struct postgres_store *store, const struct batch *batch, uint16_t stream_day)
+{
+    for (int turn = 0; turn < 2; turn++)
+        for (size_t i = 0; i < batch->day_count; i++) {
+            bool streamed = stream_day && batch->days[i].day == stream_day;
+            if (streamed == (turn == 0) && !write_day(store, &batch->days[i], streamed))
+                return false;
+        }
+    return true;
+}
+
+bool store_write_rows(struct postgres_store *store, struct store_job *job)
+{
+    if (store->copy_day != job->stream_day) {
+        if (job->stream_day)
+            return pg_fail(&store->pg, PG_PASSING, "the rows that were streamed are gone");
+        store_rollback(store); /* a batch that was given up */
+    }
+    if (store_open_batch(store) && write_days(store, job->batch, job->stream_day))
+        return true;
+    store_refuse(store, job);
+    return false;
+}

@@ -1,0 +1,244 @@
+/* What a batch writes beside raw events, ceilings and offsets. */
+#include "postgres_store_parts.h"
+
+#include <stdio.h>
+
+#include "../consumer/log.h"
+
+/* Writes what is gathered once there is enough of it. */
+static bool run_if_full(struct postgres_store *store, const char *sql, struct pg_columns *columns)
+{
+    return !pg_columns_full(columns) || pg_columns_run(&store->pg, sql, columns);
+}
+
+static void put_dead_letter(struct postgres_store *store, struct pg_columns *c,
+                            const struct batch_dead_letter *dead)
+{
+    pg_put_text(c, text_of(refusal_names[dead->reason]));
+    pg_put_text(c, dead->detail);
+    pg_put_bytes(c, dead->key.bytes, dead->key.length);
+    pg_put_bytes(c, dead->payload.bytes, dead->payload.length);
+    pg_put_text(c, dead->headers);
+    if (dead->record_time_ms >= 0)
+        pg_put_time(c, dead->record_time_ms * 1000);
+    else
+        pg_put_null(c);
+    pg_put_text(c, store_topic(store, dead->topic));
+    pg_put_int4(c, dead->partition);
+    pg_put_int8(c, dead->offset);
+}
+
+bool store_write_dead_letters(struct postgres_store *store, const struct batch *batch)
+{
+    static const char sql[] = "INSERT INTO dead_letter (reason, detail, key, payload, headers, record_time, "
+                              "topic, kafka_partition, "
+                              "kafka_offset) SELECT reason, detail, key, payload, headers::json, "
+                              "record_time, topic, kafka_partition, "
+                              "kafka_offset FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS d(reason, "
+                              "detail, key, payload, headers, "
+                              "record_time, topic, kafka_partition, kafka_offset)";
+    struct pg_columns columns;
+    pg_columns_begin(&columns, "ttxxtztij");
+    bool ok = true;
+    for (size_t i = 0; ok && i < batch->dead_letter_count; i++) {
+        put_dead_letter(store, &columns, &batch->dead_letters[i]);
+        ok = run_if_full(store, sql, &columns);
+    }
+    ok = ok && pg_columns_run(&store->pg, sql, &columns);
+    pg_columns_free(&columns);
+    return ok;
+}
+
+static void put_conflict(struct postgres_store *store, struct pg_columns *c,
+                         const struct batch_conflict *conflict)
+{
+    static const char *const kinds[] = {"usage", "correction", "retraction"};
+    const struct event *event = &conflict->event;
+    pg_put_text(c, event->customer_id);
+    pg_put_text(c, event->meter);
+    pg_put_text(c, event->event_id);
+    pg_put_text(c, store_topic(store, conflict->topic));
+    pg_put_int4(c, conflict->partition);
+    pg_put_int8(c, conflict->offset);
+    pg_put_time(c, event->time_us);
+    pg_put_numeric(c, event->quantity);
+    pg_put_text(c, text_of(kinds[event->kind]));
+    pg_put_text(c, event->model);
+    pg_put_text(c, conflict->payload);
+}
+
+bool store_write_conflicts(struct postgres_store *store, const struct batch *batch)
+{
+    static const char sql[] = "INSERT INTO event_conflict (customer_id, meter, event_id, topic, "
+                              "kafka_partition, kafka_offset, event_time, "
+                              "quantity, kind, model, payload) SELECT customer_id, meter, event_id, topic, "
+                              "kafka_partition, kafka_offset, "
+                              "event_time, quantity, kind, model, payload::json FROM unnest($1, $2, $3, $4, "
+                              "$5, $6, $7, $8, $9, $10, $11) AS "
+                              "c(customer_id, meter, event_id, topic, kafka_partition, kafka_offset, "
+                              "event_time, quantity, kind, model, "
+                              "payload)";
+    struct pg_columns columns;
+    pg_columns_begin(&columns, "ttttijznttt");
+    bool ok = true;
+    for (size_t i = 0; ok && i < batch->conflict_count; i++) {
+        put_conflict(store, &columns, &batch->conflicts[i]);
+        ok = run_if_full(store, sql, &columns);
+    }
+    ok = ok && pg_columns_run(&store->pg, sql, &columns);
+    pg_columns_free(&columns);
+    return ok;
+}
+
+/* The segments of one day, from `first` on, which is the day's first in the batch. */
+static bool write_day_segments(struct postgres_store *store, const struct batch *batch, size_t first)
+{
+    char table[STORE_NAME_BYTES], sql[200];
+    uint16_t day = batch->segments[first].day;
+    store_day_name(table, "dedupe_segment", day);
+    snprintf(sql, sizeof sql, "INSERT INTO %s (lane, batch_id, keys) SELECT * FROM unnest($1, $2, $3)",
+             table);
+    struct pg_columns columns;
+    pg_columns_begin(&columns, "ijx");
+    bool ok = true;
+    for (size_t i = first; ok && i < batch->segment_count; i++) {
+        const struct batch_segment *segment = &batch->segments[i];
+        if (segment->day != day || segment->keys.size_bytes == 0)
+            continue;
+        pg_put_int4(&columns, segment->lane);
+        pg_put_int8(&columns, store->batch_id);
+        pg_put_bytes(&columns, segment->keys.bytes, segment->keys.size_bytes);
+        ok = run_if_full(store, sql, &columns);
+    }
+    ok = ok && pg_columns_run(&store->pg, sql, &columns);
+    pg_columns_free(&columns);
+    return ok;
+}
+
+bool store_write_segments(struct postgres_store *store, const struct batch *batch)
+{
+    uint8_t written[STORE_DAYS_BYTES] = {0};
+    for (size_t i = 0; i < batch->segment_count; i++)
+        if (!store_day_put(written, batch->segments[i].day) && !write_day_segments(store, batch, i))
+            return false;
+    return true;
+}
+
+/* Every accepted event has a rollup, so the rollups name all customers and meters. Sorted, as all that two
+ * writers may both write. */
+bool store_write_names(struct postgres_store *store, const struct batch *batch)
+{
+    size_t count;
+    const struct hourly_row *rows = accumulator_hourly(batch->accumulator, &count);
+    struct pg_columns customers, meters;
+    pg_columns_begin(&customers, "t");
+    pg_columns_begin(&meters, "t");
+    for (size_t i = 0; i < count; i++) {
+        if (seen_set_add(&store->customers, rows[i].customer_id))
+            pg_put_text(&customers, rows[i].customer_id);
+        if (seen_set_add(&store->meters, rows[i].meter))
+            pg_put_text(&meters, rows[i].meter);
+    }
+    bool ok = pg_columns_run(
+                  &store->pg,
+                  "INSERT INTO customer (customer_id) SELECT DISTINCT id COLLATE \"C\" FROM unnest($1) id "
+                  "ORDER BY 1 ON CONFLICT DO NOTHING",
+                  &customers) &&
+              pg_columns_run(&store->pg,
+                             "INSERT INTO meter (meter) SELECT DISTINCT id COLLATE \"C\" FROM unnest($1) id "
+                             "ORDER BY 1 ON CONFLICT DO NOTHING",
+                             &meters);
+    pg_columns_free(&customers);
+    pg_columns_free(&meters);
+    return ok;
+}
+
+static void put_hourly(struct pg_columns *c, const struct hourly_row *row)
+{
+    pg_put_text(c, row->customer_id);
+    pg_put_time(c, row->hour_us);
+    pg_put_text(c, row->meter);
+    pg_put_text(c, row->model);
+    pg_put_text(c, row->dimensions);
+    pg_put_int8(c, row->events);
+    pg_put_numeric(c, row->quantity);
+    pg_put_numeric(c, row->adjustment);
+    pg_put_time(c, row->first_event_us);
+    pg_put_time(c, row->last_event_us);
+}
+
+/* In the order of the primary key, which is the accumulator's: two writers lock rows in the same order. */
+static bool write_hourly(struct postgres_store *store, const struct batch *batch)
+{
+    static const char sql[] =
+        "INSERT INTO usage_hourly AS h (customer_id, hour, meter, model, dimensions, events, quantity, "
+        "adjustment, "
+        "first_event_at, last_event_at) SELECT customer_id, hour, meter, model, dimensions::jsonb, events, "
+        "quantity, "
+        "adjustment, first_event_at, last_event_at FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS "
+        "b(customer_id, hour, meter, model, dimensions, events, quantity, adjustment, first_event_at, "
+        "last_event_at) "
+        "ON CONFLICT (customer_id, hour, meter, model, dimensions) DO UPDATE SET events = h.events + "
+        "excluded.events, "
+        "quantity = h.quantity + excluded.quantity, adjustment = h.adjustment + excluded.adjustment, "
+        "first_event_at = least(h.first_event_at, excluded.first_event_at), "
+        "last_event_at = greatest(h.last_event_at, excluded.last_event_at)";
+    size_t count;
+    const struct hourly_row *rows = accumulator_hourly(batch->accumulator, &count);
+    struct pg_columns columns;
+    pg_columns_begin(&columns, "tztttjnnzz");
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        put_hourly(&columns, &rows[i]);
+        ok = run_if_full(store, sql, &columns);
+    }
+    ok = ok && pg_columns_run(&store->pg, sql, &columns);
+    pg_columns_free(&columns);
+    return ok;
+}
+
+static void put_run(struct pg_columns *c, const struct run_row *row)
+{
+    pg_put_text(c, row->customer_id);
+    pg_put_text(c, row->run_id);
+    pg_put_text(c, row->agent_id);
+    pg_put_text(c, row->user_id);
+    pg_put_text(c, row->meter);
+    pg_put_text(c, row->model);
+    pg_put_text(c, row->parent_run_id);
+    pg_put_int8(c, row->events);
+    pg_put_numeric(c, row->quantity);
+    pg_put_time(c, row->first_event_us);
+    pg_put_time(c, row->last_event_us);
+}
+
+static bool write_runs(struct postgres_store *store, const struct batch *batch)
+{
+    static const char sql[] =
+        "INSERT INTO usage_run AS r (customer_id, run_id, agent_id, user_id, meter, model, parent_run_id, "
+        "events, "
+        "quantity, first_event_at, last_event_at) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, "
+        "$10, $11) "
+        "ON CONFLICT (customer_id, run_id, agent_id, user_id, meter, model) DO UPDATE SET "
+        "parent_run_id = CASE r.parent_run_id WHEN '' THEN excluded.parent_run_id ELSE r.parent_run_id END, "
+        "events = r.events + excluded.events, quantity = r.quantity + excluded.quantity, "
+        "first_event_at = least(r.first_event_at, excluded.first_event_at), "
+        "last_event_at = greatest(r.last_event_at, excluded.last_event_at)";
+    size_t count;
+    const struct run_row *rows = accumulator_runs(batch->accumulator, &count);
+    struct pg_columns columns;
+    pg_columns_begin(&columns, "tttttttjnzz");
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        put_run(&columns, &rows[i]);
+        ok = run_if_full(store, sql, &columns);
+    }
+    ok = ok && pg_columns_run(&store->pg, sql, &columns);
+    pg_columns_free(&columns);
+    return ok;
+}
+
+bool store_write_rollups(struct postgres_store *store, const struct batch *batch)
+{
+    return write_hourly(store, batch) && write_runs(store, batch);
+}

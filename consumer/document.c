@@ -67,7 +67,7 @@ void document_free(struct document *document)
 }
 
 /* Notes a problem, unless one that goes before it is known. */
-static bool complain(struct document *document, enum document_error error, const char *problem,
+static void complain(struct document *document, enum document_error error, const char *problem,
                      int64_t offset)
 {
     if (document->error == DOCUMENT_OK || error < document->error) {
@@ -75,12 +75,12 @@ static bool complain(struct document *document, enum document_error error, const
         document->problem = problem;
         document->problem_offset = offset;
     }
-    return false;
 }
 
 static bool syntax(struct document *document, const char *problem, int64_t offset)
 {
-    return complain(document, DOCUMENT_NOT_JSON, problem, offset);
+    complain(document, DOCUMENT_NOT_JSON, problem, offset);
+    return false;
 }
 
 static inline bool is_digit(char byte)
@@ -338,21 +338,19 @@ INLINE bool read_next(struct document *document, struct walk *walk)
     return read_key(document, walk, &key) && read_value(document, walk, ask_member(document, walk, &key));
 }
 
-static bool read_root(struct document *document)
+/* The whole document; what is wrong with it is noted. */
+static void read_root(struct document *document)
 {
     struct walk walk = {.next = document_index_offsets(document->index)};
     uint32_t start = *walk.next;
     document->is_record = document->buffer[start] == '{';
-    if (!read_value(document, &walk, NULL))
-        return false;
-    while (walk.depth > 0)
-        if (!read_next(document, &walk))
-            return false;
-    if (*walk.next != document->length)
-        return syntax(document, "something behind the end", *walk.next);
+    bool valid = read_value(document, &walk, NULL);
+    while (valid && walk.depth > 0)
+        valid = read_next(document, &walk);
+    if (valid && *walk.next != document->length)
+        syntax(document, "something behind the end", *walk.next);
     if (!document->is_record)
-        return complain(document, DOCUMENT_NOT_AN_OBJECT, "a value that is no object", start);
-    return true;
+        complain(document, DOCUMENT_NOT_AN_OBJECT, "a value that is no object", start);
 }
 
 static bool build_index(struct document *document, struct text bytes)
@@ -364,7 +362,8 @@ static bool build_index(struct document *document, struct text bytes)
     case DOCUMENT_INDEX_OK:
         return true;
     case DOCUMENT_INDEX_NOT_UTF8:
-        return complain(document, DOCUMENT_NOT_UTF8, "bytes that are no UTF-8", -1);
+        complain(document, DOCUMENT_NOT_UTF8, "bytes that are no UTF-8", -1);
+        return false;
     case DOCUMENT_INDEX_OPEN_STRING:
         return syntax(document, "a string that does not end", bytes.length);
     case DOCUMENT_INDEX_CONTROL_BYTE:

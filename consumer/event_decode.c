@@ -155,7 +155,7 @@ static struct value *note_member(void *context, uint32_t depth, struct text key)
         decoder->unknown_keys[decoder->unknown_count++] = key;
         return NULL;
     }
-    if (decoder->values[field].type != VALUE_ABSENT && field < decoder->repeated)
+    if (field < decoder->repeated && decoder->values[field].type != VALUE_ABSENT)
         decoder->repeated = field;
     return &decoder->values[field];
 }

@@ -41,7 +41,7 @@ enum place event_field_place(enum field field)
 void event_names_init(struct event_names *names)
 {
     memset(names->first, NO_FIELD, sizeof names->first);
-    for (int field = 0; field < FIELD_COUNT; field++) {
+    for (int field = FIELD_COUNT - 1; field >= 0; field--) { /* a chain begins with its lowest field */
         struct text name = text_of(event_field_name((enum field)field));
         uint8_t *first = &names->first[event_field_place((enum field)field)][name.length];
         names->name[field] = name;

@@ -1,4 +1,5 @@
-/* Exact decimals: 128-bit integers of 10^-9, never a float. What a quantity is from the record to PostgreSQL. */
+/* Exact decimals: 128-bit integers of 10^-9, never a float. What a quantity is from the record to PostgreSQL.
+ */
 #ifndef UB_DECIMAL_H
 #define UB_DECIMAL_H
 
@@ -8,9 +9,11 @@
 
 typedef __int128 decimal_t; /* units of 10^-9 */
 
-enum { DECIMAL_DIGITS = 9 };          /* after the point */
-enum { DECIMAL_TEXT_BYTES = 48 };     /* enough for any decimal_t as text, NUL included */
-enum { DECIMAL_NUMERIC_BYTES = 8 + 2 * 14 }; /* enough for any decimal_t as binary numeric, without its length word */
+enum { DECIMAL_DIGITS = 9 };      /* after the point */
+enum { DECIMAL_TEXT_BYTES = 48 }; /* enough for any decimal_t as text, NUL included */
+enum {
+    DECIMAL_NUMERIC_BYTES = 8 + 2 * 14
+}; /* enough for any decimal_t as binary numeric, without its length word */
 
 #define DECIMAL_ONE ((decimal_t)1000000000)
 /* Quantities are smaller in magnitude: 10^20. */
@@ -23,8 +26,8 @@ enum decimal_error {
     DECIMAL_TOO_LARGE     /* magnitude of 10^20 or more */
 };
 
-/* Reads a number in JSON's grammar (sign, digits, fraction, exponent; trailing zeros are free: 1.5000000000e1 is
- * 15). Bounded time whatever the exponent. */
+/* Reads a number in JSON's grammar (sign, digits, fraction, exponent; trailing zeros are free: 1.5000000000e1
+ * is 15). Bounded time whatever the exponent. */
 enum decimal_error decimal_parse(const char *bytes, size_t length, decimal_t *out);
 
 /* Adds; false and *sum untouched on overflow of 128 bits. */

@@ -297,10 +297,13 @@ static void make_event(void)
 {
     enum { MEMBERS = 4 + sizeof optional / sizeof *optional + 2 };
     unsigned order[MEMBERS];
-    for (unsigned i = 0; i < MEMBERS; i++) {
+    for (unsigned i = 0; i < MEMBERS; i++)
+        order[i] = i;
+    for (unsigned i = 1; i < MEMBERS; i++) {
         unsigned j = below(i + 1);
+        unsigned kept = order[i];
         order[i] = order[j];
-        order[j] = i;
+        order[j] = kept;
     }
     if (one_in(30))
         PICK(order) = PICK(order);

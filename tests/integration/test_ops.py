@@ -3,6 +3,7 @@ import json
 
 import pytest
 from psycopg2 import sql
+from psycopg2.errors import UniqueViolation
 
 
 @pytest.fixture
@@ -80,3 +81,99 @@ class TestCeilings:
         done = scene.usagebox.command("ceilings", "apply", check=False)
         assert done.returncode == 1 and "usagebox_owner" in done.stderr
         scene.query("DROP ROLE test_ops_writer")
+
+
+class TestSeal:
+    """Days are made by hand here; what lanes make of seals is tested with the pipeline."""
+
+    DAY = "2026-01-05"
+
+    @pytest.fixture
+    def scene(self, scene):
+        scene.query("SET ROLE usagebox_owner; SELECT usagebox_make_day(%s)", self.DAY)
+        self.read_through(scene, "now()")
+        return scene
+
+    def read_through(self, scene, when):
+        scene.query("INSERT INTO consumer_offset (topic, kafka_partition, seen_through) VALUES ('usage', 0, "
+                    f"{when}) ON CONFLICT (topic, kafka_partition) DO UPDATE SET seen_through = excluded.seen_through")
+
+    def insert(self, scene, *event_ids):
+        for offset, event_id in enumerate(event_ids):
+            scene.query("INSERT INTO usage_event (event_time, ingested_at, kafka_offset, kafka_partition, quantity, "
+                        "customer_id, event_id, kind, meter, topic, payload) VALUES (%s, now(), %s, 0, 1, 'acme-co', "
+                        "%s, 'usage', 'tool_calls', 'usage', '{}')", self.DAY, offset, event_id)
+
+    def seal(self, scene, *options):
+        done = scene.usagebox.command("seal", "--json", *options, check=False)
+        days = {day["day"]: day for day in json.loads(done.stdout)}
+        return done.returncode, days.get(self.DAY)
+
+    def index_is_valid(self, scene):
+        rows = scene.query("SELECT indisvalid FROM pg_index WHERE indisunique AND indexrelid = "
+                           "to_regclass('usage_event_20260105_identity')")
+        return rows[0][0] if rows else None
+
+    def test_a_sealed_day_refuses_an_event_twice(self, scene):
+        self.insert(scene, "e1", "e2")
+        assert self.seal(scene) == (0, {"day": self.DAY, "sealed": True, "why": None})
+        assert self.index_is_valid(scene)
+        with pytest.raises(UniqueViolation):
+            self.insert(scene, "e1")
+
+    def test_sealing_again_finds_nothing_to_do(self, scene):
+        self.seal(scene)
+        assert self.seal(scene) == (0, None)
+        assert self.seal(scene, "--day", self.DAY)[0] == 0
+
+    def test_a_day_waits_until_every_partition_was_read_beyond_its_window(self, scene):
+        self.read_through(scene, "timestamptz '2026-01-06T12:00:00Z'")
+        code, day = self.seal(scene)
+        assert code == 0 and not day["sealed"] and "usage_watermark" in day["why"]
+        assert self.seal(scene, "--day", self.DAY)[0] == 1
+        assert self.seal(scene, "--now")[1]["sealed"]
+
+    def test_a_day_that_was_not_read_to_its_end_is_not_sealed_even_now(self, scene):
+        self.read_through(scene, "timestamptz '2026-01-05T23:00:00Z'")
+        assert not self.seal(scene, "--now")[1]["sealed"]
+
+    def test_a_day_that_rows_still_come_for_waits(self, scene):
+        scene.query("INSERT INTO dedupe_segment_20260105 VALUES (0, 1, '', now() - interval '9 min')")
+        assert not self.seal(scene)[1]["sealed"]
+        assert self.seal(scene, "--now")[1]["sealed"]
+
+    def test_today_is_refused(self, scene):
+        done = scene.usagebox.command("seal", "--now", "--day", scene.value("SELECT current_date::text"), check=False)
+        assert done.returncode == 1 and "not over" in done.stdout
+
+    def test_a_day_that_is_no_date_is_wrong_usage(self, scene):
+        assert scene.usagebox.command("seal", "--day", "2026-02-30", check=False).returncode == 2
+
+    def test_a_day_that_holds_an_event_twice_is_marked_reported_and_not_sealed(self, scene):
+        self.insert(scene, "e1", "e2", "e1", "e1")
+        code, day = self.seal(scene)
+        assert code == 1 and not day["sealed"]
+        [row] = scene.query("SELECT duplicates, report FROM sealed_day")
+        assert row.duplicates == 2
+        assert [(pair["event_id"], [p["offset"] for p in pair["places"]]) for pair in row.report] == [("e1", [0, 2, 3])]
+        assert self.index_is_valid(scene) is None
+        self.insert(scene, "e1")  # intake goes on
+
+    def test_an_index_left_half_built_is_built_again(self, scene):
+        self.insert(scene, "e1", "e1")
+        with pytest.raises(UniqueViolation):
+            scene.query("CREATE UNIQUE INDEX CONCURRENTLY usage_event_20260105_identity ON usage_event_20260105 "
+                        "(customer_id, meter, event_id)")
+        assert self.index_is_valid(scene) is False
+        scene.query("ALTER TABLE usage_event_20260105 DISABLE TRIGGER append_only")
+        scene.query("DELETE FROM usage_event_20260105 WHERE kafka_offset = 1")
+        assert self.seal(scene)[1]["sealed"] and self.index_is_valid(scene)
+
+    def test_two_never_seal_at_once(self, scene):
+        other = scene.database.connect()
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(1430411330, 3)")
+        other.rollback()
+        done = scene.usagebox.command("seal", "--wait", "300ms", check=False)
+        assert done.returncode == 1 and "another process is sealing" in done.stderr
+        other.close()

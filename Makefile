@@ -62,6 +62,9 @@ $(1)/unit/%_memory: $(1)/tests/unit/%_memory.o $(1)/libcore-failing.a
 $(1)/bench/%: $(1)/tests/bench/%.o $(1)/libshell.a $(1)/libcore.a
 	@mkdir -p $$(@D)
 	$$(CC) $$(LDFLAGS) $(2) $$^ $$(LIBS) -o $$@
+$(1)/integration/%: $(1)/tests/integration/%.o $(1)/libshell.a $(1)/libcore.a
+	@mkdir -p $$(@D)
+	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(LIBS) -o $$@
 $(1)/unit/%: $(1)/tests/unit/%.o $(1)/libshell.a $(1)/libcore.a
 	@mkdir -p $$(@D)
 	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(LIBS) -o $$@

@@ -1,0 +1,226 @@
+/* Stores, batches and a second look at the database, for the tests of the PostgreSQL store. Each test has
+ * lanes of its own, so that all share one database. */
+#ifndef UB_STORE_FIXTURE_H
+#define UB_STORE_FIXTURE_H
+
+#include <check.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "../../rollup/ledger.h"
+#include "../../rollup/migrate.h"
+#include "../../rollup/postgres_store.h"
+
+#define HOUR_US (INT64_C(3600) * 1000000)
+#define DAY_US (24 * HOUR_US)
+
+static const char *const topics[] = {"usage", "usage-eu"};
+
+static inline const char *test_dsn(void)
+{
+    return getenv("USAGEBOX_TEST_DSN");
+}
+
+static inline int64_t this_day_us(void)
+{
+    return (int64_t)time(NULL) * 1000000 / DAY_US * DAY_US;
+}
+
+/* --- a second look --- */
+
+static inline void run_sql(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static inline void run_sql(const char *format, ...)
+{
+    char sql[2000];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sql, sizeof sql, format, arguments);
+    va_end(arguments);
+    struct pg pg = {0};
+    ck_assert_msg(pg_open(&pg, test_dsn(), "test") && pg_run(&pg, sql), "%s: %s", sql, pg.failure.detail);
+    pg_close(&pg);
+}
+
+/* The first column of the first row, as text; "" if there is none. */
+static inline const char *ask_sql(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static inline const char *ask_sql(const char *format, ...)
+{
+    static char answer[4000];
+    char sql[2000];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sql, sizeof sql, format, arguments);
+    va_end(arguments);
+    struct pg pg = {0};
+    ck_assert_msg(pg_open(&pg, test_dsn(), "test"), "%s", pg.failure.detail);
+    PGresult *result = PQexec(pg.connection, sql);
+    ck_assert_msg(PQresultStatus(result) == PGRES_TUPLES_OK, "%s: %s", sql, PQerrorMessage(pg.connection));
+    snprintf(answer, sizeof answer, "%s", PQntuples(result) ? PQgetvalue(result, 0, 0) : "");
+    PQclear(result);
+    pg_close(&pg);
+    return answer;
+}
+
+#define ck_assert_sql(expected, ...) ck_assert_str_eq(ask_sql(__VA_ARGS__), expected)
+
+/* --- stores --- */
+
+static inline struct postgres_store *new_store(void)
+{
+    const struct postgres_store_options options = {
+        .dsn = test_dsn(), .owner_dsn = test_dsn(), .topics = topics, .topic_count = 2};
+    struct postgres_store *store = postgres_store_new(&options);
+    ck_assert_ptr_nonnull(store);
+    return store;
+}
+
+#define ck_assert_done(job)                                                                                  \
+    ck_assert_msg((job).status == STORE_DONE, "status %d: %s", (int)(job).status, (job).detail)
+
+/* One lane taken over: its share of the job, and what else the job said. */
+struct taken {
+    struct store_job job;
+    struct store_lane lane;
+};
+
+static inline void take(struct postgres_store *store, int32_t lane, struct taken *taken)
+{
+    *taken = (struct taken){.lane = {.lane = lane}};
+    taken->job = (struct store_job){.kind = STORE_TAKEOVER,
+                                    .lanes = &taken->lane,
+                                    .lane_count = 1,
+                                    .known_generation = -1,
+                                    .settings.partition_count = 64};
+    postgres_store_perform(store, &taken->job);
+    ck_assert_done(taken->job);
+}
+
+static inline void taken_free(struct taken *taken)
+{
+    if (taken->lane.dedupe)
+        dedupe_free(taken->lane.dedupe);
+    if (taken->lane.book)
+        ceiling_book_free(taken->lane.book);
+    if (taken->lane.arena)
+        arena_free(taken->lane.arena);
+    free(taken->lane.arena);
+    if (taken->job.catalogue)
+        ceiling_catalogue_free(taken->job.catalogue);
+    *taken = (struct taken){0};
+}
+
+/* --- batches --- */
+
+static inline struct batch *new_batch(void)
+{
+    const struct accumulator_rules rules = {
+        .dimensions = {LIFTED_PROVIDER}, .dimension_count = 1, .runs = true, .hash_seed = {1, 2}};
+    struct batch *batch = batch_new(&rules);
+    ck_assert_ptr_nonnull(batch);
+    return batch;
+}
+
+/* Both topics' partitions of the lane, where they stand. */
+static inline void open_batch(struct batch *batch, const struct taken *taken)
+{
+    batch_reset(batch);
+    for (uint32_t topic = 0; topic < 2; topic++) {
+        const struct store_lane_offset *offset = &taken->lane.offsets[topic];
+        struct batch_partition part = {.topic = topic,
+                                       .partition = taken->lane.lane,
+                                       .epoch = taken->lane.epoch,
+                                       .first_offset = offset->next_offset,
+                                       .next_offset = offset->fresh ? 0 : offset->next_offset,
+                                       .last_offset = offset->last_offset};
+        ck_assert(batch_add_partition(batch, &part));
+    }
+}
+
+/* What the next batch begins with. */
+static inline void advance(struct taken *taken, const struct batch *batch)
+{
+    for (size_t i = 0; i < batch->partition_count; i++) {
+        struct store_lane_offset *offset = &taken->lane.offsets[batch->partitions[i].topic];
+        offset->next_offset = batch->partitions[i].next_offset;
+        offset->last_offset = batch->partitions[i].last_offset;
+        offset->fresh = false;
+    }
+}
+
+static inline struct event an_event(const char *event_id, int64_t time_us)
+{
+    return (struct event){.event_id = text_of(event_id),
+                          .customer_id = TEXT("acme-co"),
+                          .meter = TEXT("llm_tokens_in"),
+                          .model = TEXT("claude-4.5-sonnet"),
+                          .quantity = 12450 * DECIMAL_ONE,
+                          .time_us = time_us};
+}
+
+static inline struct copy_origin take_offset(struct batch *batch, const char *payload)
+{
+    struct batch_partition *part = &batch->partitions[0];
+    part->last_offset = part->next_offset++;
+    part->seen_through_us = this_day_us();
+    return (struct copy_origin){.topic = text_of(topics[part->topic]),
+                                .partition = part->partition,
+                                .offset = part->last_offset,
+                                .ingested_at_us = this_day_us(),
+                                .payload = text_of(payload)};
+}
+
+static inline void accept_event(struct batch *batch, const struct taken *taken, const struct event *event)
+{
+    const struct identity_secret *secret = &taken->job.settings.secret;
+    struct copy_origin origin = take_offset(batch, "{\"payload\": 1}");
+    ck_assert(batch_accept(batch, secret, 0, event, &origin));
+    ck_assert(batch_segment_add(batch, taken->lane.lane, (uint16_t)(event->time_us / DAY_US),
+                                identity_key(secret, event), identity_content(secret, event)));
+}
+
+static inline void defer_event(struct batch *batch, const struct event *event, bool counted)
+{
+    struct copy_origin origin = take_offset(batch, "{\"payload\": 2}");
+    ck_assert(batch_defer(batch, 0, event, &origin, counted));
+}
+
+static inline enum store_status commit_job(struct postgres_store *store, struct batch *batch,
+                                           uint16_t stream_day, struct store_job *job)
+{
+    *job = (struct store_job){.kind = STORE_COMMIT, .batch = batch, .stream_day = stream_day};
+    postgres_store_perform(store, job);
+    return job->status;
+}
+
+static inline void commit(struct postgres_store *store, struct batch *batch, struct taken *taken)
+{
+    struct store_job job;
+    commit_job(store, batch, 0, &job);
+    ck_assert_done(job);
+    advance(taken, batch);
+}
+
+/* Moves what the batch has of its first day to the store. Returns the day. */
+static inline uint16_t stream(struct postgres_store *store, struct batch *batch, enum store_status expected)
+{
+    struct store_job job = {
+        .kind = STORE_STREAM, .rows = batch->days[0].rows, .stream_day = batch->days[0].day};
+    batch->days[0].rows = (struct buffer){0};
+    batch->days[0].rows_taken = batch->days[0].row_count;
+    postgres_store_perform(store, &job);
+    ck_assert_msg(job.status == expected, "status %d: %s", (int)job.status, job.detail);
+    buffer_free(&job.rows);
+    return job.stream_day;
+}
+
+static inline struct store_job recover(struct postgres_store *store, struct store_fact *facts, size_t count)
+{
+    struct store_job job = {.kind = STORE_RECOVER, .facts = facts, .fact_count = count};
+    postgres_store_perform(store, &job);
+    return job;
+}
+
+#endif

@@ -114,7 +114,8 @@ bool store_read_catalogue(struct postgres_store *store, int64_t generation,
 
 static bool read_sealed_days(struct postgres_store *store, struct store_job *job)
 {
-    PG_RESULT *rows = pg_query(&store->pg, "SELECT day FROM sealed_day ORDER BY day", NULL, 0);
+    PG_RESULT *rows =
+        pg_query(&store->pg, "SELECT day FROM sealed_day WHERE duplicates = 0 ORDER BY day", NULL, 0);
     if (!rows)
         return false;
     job->sealed_days = malloc((size_t)(PQntuples(rows) + 1) * sizeof *job->sealed_days);

@@ -1,5 +1,5 @@
-/* Flags: decisions as messages of the enforcement topic, and the book that keeps what one lane's partition holds
- * equal to what was decided. */
+/* Flags: decisions as messages of the enforcement topic, and the book that keeps what one lane's partition
+ * holds equal to what was decided. */
 #ifndef UB_FLAG_H
 #define UB_FLAG_H
 
@@ -17,7 +17,8 @@ struct text flag_with_sequence(struct arena *arena, struct text value, struct fl
  * "policy_metadata":{…},"timings":{…}}. */
 struct text flag_trace(struct arena *arena, const struct decision *decision, struct text value);
 
-/* What a message on the topic says, as far as its lane's owner needs it. Views into the parsed copy in the arena. */
+/* What a message on the topic says, as far as its lane's owner needs it. Views into the parsed copy in the
+ * arena. */
 struct flag_message {
     struct text decision_id;
     bool active;
@@ -28,7 +29,11 @@ struct flag_message {
     int64_t expires_at_us;
     int64_t decided_at_us;
 };
-enum flag_reading { FLAG_READ, FLAG_FOREIGN, FLAG_NO_MEMORY }; /* FOREIGN: another type, or no flag as we write it */
+enum flag_reading {
+    FLAG_READ,
+    FLAG_FOREIGN,
+    FLAG_NO_MEMORY
+}; /* FOREIGN: another type, or no flag as we write it */
 enum flag_reading flag_parse(struct arena *arena, struct text value, struct flag_message *message);
 
 /* The book of one lane: for each key what was decided (desired) and what the topic holds (published or seen).
@@ -41,25 +46,32 @@ void flag_book_free(struct flag_book *book);
 void flag_book_epoch(struct flag_book *book, int64_t epoch);
 int64_t flag_book_highest_epoch(const struct flag_book *book); /* 0: none seen */
 
-/* A message seen on the partition. A lower sequence than one known for its key, arriving later, makes the key due. */
-bool flag_book_seen(struct flag_book *book, struct text key, struct text value, bool has_sequence, struct flag_sequence sequence);
+/* A message seen on the partition. A lower sequence than one known for its key, arriving later, makes the key
+ * due. */
+bool flag_book_seen(struct flag_book *book, struct text key, struct text value, bool has_sequence,
+                    struct flag_sequence sequence);
 
-/* Sets what is desired and makes the key due if the topic does not hold that decision. value: without sequence. */
-bool flag_book_decide(struct flag_book *book, struct text key, struct text value, const char *decision_id, bool active, int64_t now_us);
+/* Sets what is desired and makes the key due if the topic does not hold that decision. value: without
+ * sequence. */
+bool flag_book_decide(struct flag_book *book, struct text key, struct text value, const char *decision_id,
+                      bool active, int64_t now_us);
 /* A rewind: what is desired goes back to what is committed, and nothing becomes due by that. */
 void flag_book_undo(struct flag_book *book);
 /* The decision was committed with its batch. */
 void flag_book_commit(struct flag_book *book, struct text key, const char *decision_id);
-/* Takeover: a committed state. Sets what is desired and committed without making it due. decision_id empty: none. */
-bool flag_book_restore(struct flag_book *book, struct text key, struct text value, const char *decision_id, bool active);
+/* Takeover: a committed state. Sets what is desired and committed without making it due. decision_id empty:
+ * none. */
+bool flag_book_restore(struct flag_book *book, struct text key, struct text value, const char *decision_id,
+                       bool active);
 /* Makes due every key of which topic and desire differ: on takeover once the lane has passed all that it had
  * reached, and after a rewind likewise. A key active on the topic that nothing desires gets a `cleared`. */
 bool flag_book_reconcile(struct flag_book *book, int64_t now_us);
 /* Makes due a tombstone for every key that has been cleared for keep_us. */
 bool flag_book_bury(struct flag_book *book, int64_t now_us, int64_t keep_us);
 
-/* The highest offset of an event named by a flag seen on the topic, for one usage topic and partition; -1: none. Only flags of
- * events at or beyond the committed offset matter: they were published and never committed. */
+/* The highest offset of an event named by a flag seen on the topic, for one usage topic and partition; -1:
+ * none. Only flags of events at or beyond the committed offset matter: they were published and never
+ * committed. */
 int64_t flag_book_reached(const struct flag_book *book, struct text topic, int32_t partition);
 
 /* The next message due, with its sequence put in: publish it, then flag_book_published() with its cookie. */

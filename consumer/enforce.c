@@ -72,10 +72,11 @@ void enforce_send(struct pipeline *p)
 static void acknowledged(struct pipeline *p, struct lane *lane, const struct flag_event *event)
 {
     uint64_t cookie = event->cookie & ((UINT64_C(1) << COOKIE_BITS) - 1);
+    p->stats.flags_failed += event->kind == FLAG_FAILED;
+    p->stats.flags_acknowledged += event->kind == FLAG_ACKNOWLEDGED;
     if (!lane->flags || event->cookie >> COOKIE_BITS != lane->flags_serial)
         return;
     if (event->kind == FLAG_FAILED) {
-        p->stats.flags_failed++;
         engine_note(p, NOTE_WARN, lane->number, "a flag was not taken by Kafka and is sent again: %s",
                     event->detail);
         flag_book_failed(lane->flags, cookie);

@@ -4,9 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const char *const lane_phase_names[LANE_PHASES] = {"idle",    "reading_flags", "taking", "checking",
-                                                   "running", "waiting",       "stopped"};
-
 enum { SCRATCH_CHUNK_BYTES = 64 << 10 };
 
 static bool make_parts(struct pipeline *p)

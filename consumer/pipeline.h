@@ -59,7 +59,7 @@ struct pipeline_stats {
     uint64_t accepted, duplicates, conflicts, holes, gaps;
     uint64_t dead[REFUSAL_COUNT];
     uint64_t batches, rewinds, fenced, refused_rows, store_losses;
-    uint64_t flags_published, flags_failed, decisions;
+    uint64_t flags_published, flags_acknowledged, flags_failed, decisions;
     int64_t last_commit_us;
     bool store_up, holding, ahead;
     size_t dedupe_keys, dedupe_bytes, batch_bytes, ceiling_bytes;

@@ -162,7 +162,7 @@ bool batch_dead(struct batch *batch, const struct identity_secret *secret, size_
                 const struct record *record, enum refusal reason, const char *detail)
 {
     struct batch_partition *part = part_of(batch, partition);
-    assert(reason > REFUSAL_NONE && reason < REFUSAL_COUNT);
+    assert(reason > REFUSAL_NONE && reason < REFUSAL_COUNT && reason != REFUSAL_NO_MEMORY);
     if (!LIST_ROOM(batch->dead_letters, batch->dead_letter_count, batch->dead_letter_capacity))
         return false;
     struct batch_dead_letter dead = {.topic = record->topic,

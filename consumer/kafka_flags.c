@@ -100,7 +100,7 @@ static void fail(struct kafka_flags *flags, int32_t lane, uint64_t cookie, rd_ka
 static bool open_producer(struct kafka_flags *flags, char error[KAFKA_ERROR_BYTES])
 {
     static const uint64_t ring = 1;
-    flags->producer = kafka_handle_new(&flags->options, KAFKA_FLAGGER, error);
+    flags->producer = kafka_handle_new(&flags->options, KAFKA_FLAGGER, NULL, error);
     if (!flags->producer)
         return false;
     flags->topic = rd_kafka_topic_new(flags->producer, flags->options.enforcement_topic, NULL);
@@ -123,8 +123,7 @@ static void close_producer(struct kafka_flags *flags)
     }
     if (flags->topic)
         rd_kafka_topic_destroy(flags->topic);
-    if (flags->producer)
-        rd_kafka_destroy(flags->producer);
+    kafka_handle_free(flags->producer);
     flags->report = NULL;
     flags->reports = NULL;
     flags->topic = NULL;

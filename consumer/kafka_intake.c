@@ -1,5 +1,6 @@
 #include "kafka_intake.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -28,19 +29,38 @@ struct kafka_intake {
     size_t reading;
     struct record records[BATCH_MESSAGES];
     struct arena headers;
+    char gone[KAFKA_ERROR_BYTES / 2]; /* what on_error() was told while a queue was read; empty: nothing */
     char detail[KAFKA_ERROR_BYTES];
 };
 
-struct kafka_intake *kafka_intake_new(rd_kafka_t *handle, const char *const *topics, int wake_fd)
+struct kafka_intake *kafka_intake_new(const char *const *topics, int wake_fd)
 {
     struct kafka_intake *intake = calloc(1, sizeof(*intake));
     if (!intake)
         return NULL;
-    intake->handle = handle;
     intake->topics = topics;
     intake->wake_fd = wake_fd;
     arena_init(&intake->headers, HEADER_CHUNK_BYTES);
     return intake;
+}
+
+void kafka_intake_open(struct kafka_intake *intake, rd_kafka_t *handle)
+{
+    intake->handle = handle;
+}
+
+/* Errors that concern no partition come as events of the group's queue instead. */
+static void on_error(rd_kafka_t *handle, int error, const char *reason, void *self)
+{
+    struct kafka_intake *intake = self;
+    (void)handle;
+    snprintf(intake->gone, sizeof(intake->gone), "%s (%s)", reason,
+             rd_kafka_err2name((rd_kafka_resp_err_t)error));
+}
+
+struct kafka_listener kafka_intake_listener(struct kafka_intake *intake)
+{
+    return (struct kafka_listener){on_error, intake};
 }
 
 static void drop_messages(struct kafka_intake *intake)
@@ -63,12 +83,17 @@ static void close_queues(struct kafka_intake *intake)
     intake->partition_count = 0;
 }
 
+void kafka_intake_close(struct kafka_intake *intake)
+{
+    drop_messages(intake);
+    close_queues(intake);
+}
+
 void kafka_intake_free(struct kafka_intake *intake)
 {
     if (!intake)
         return;
-    drop_messages(intake);
-    close_queues(intake);
+    kafka_intake_close(intake);
     free(intake->partitions);
     arena_free(&intake->headers);
     free(intake);
@@ -170,6 +195,7 @@ static bool is_breaking(rd_kafka_resp_err_t error)
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
         return true;
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
     case RD_KAFKA_RESP_ERR__TRANSPORT:
     case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
     case RD_KAFKA_RESP_ERR__RESOLVE:
@@ -181,13 +207,6 @@ static bool is_breaking(rd_kafka_resp_err_t error)
     default:
         return error < 0;
     }
-}
-
-static void describe(struct kafka_intake *intake, const char *problem)
-{
-    const struct source_position *position = &intake->partitions[intake->reading].position;
-    snprintf(intake->detail, sizeof(intake->detail), "%s partition %d at offset %lld: %s",
-             intake->topics[position->topic], (int)position->partition, (long long)position->offset, problem);
 }
 
 /* An event about the partition that is being read. */
@@ -206,23 +225,32 @@ static void start_event(const struct kafka_intake *intake, enum source_event_kin
 
 static void hand_out_broken(struct kafka_intake *intake, const char *problem, struct source_event *event)
 {
-    describe(intake, problem);
-    intake->partitions[intake->reading].broken = true;
+    struct intake_partition *partition = &intake->partitions[intake->reading];
+    snprintf(intake->detail, sizeof(intake->detail), "partition %d at offset %" PRId64 ": %s",
+             (int)partition->position.partition, partition->position.offset, problem);
+    partition->broken = true;
     intake->message_next = intake->message_count;
     start_event(intake, SOURCE_BROKEN, event);
+}
+
+static void hand_out_trouble(struct kafka_intake *intake, const char *problem, struct source_event *event)
+{
+    const struct source_position *position = &intake->partitions[intake->reading].position;
+    snprintf(intake->detail, sizeof(intake->detail), "%s partition %d: %s", intake->topics[position->topic],
+             (int)position->partition, problem);
+    start_event(intake, SOURCE_TROUBLE, event);
 }
 
 static void hand_out_error(struct kafka_intake *intake, struct source_event *event)
 {
     const rd_kafka_message_t *message = intake->messages[intake->message_next++];
-    if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+    if (is_breaking(message->err)) {
+        hand_out_broken(intake, rd_kafka_message_errstr(message), event);
+    } else if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         start_event(intake, SOURCE_END, event);
         event->offset = message->offset;
-    } else if (is_breaking(message->err)) {
-        hand_out_broken(intake, rd_kafka_message_errstr(message), event);
     } else {
-        describe(intake, rd_kafka_message_errstr(message));
-        start_event(intake, SOURCE_TROUBLE, event);
+        hand_out_trouble(intake, rd_kafka_message_errstr(message), event);
     }
 }
 
@@ -251,23 +279,32 @@ static void hand_out_records(struct kafka_intake *intake, struct source_event *e
     event->record_count = count;
 }
 
+/* One batch of the partition whose turn is `at`. False: its queue is empty. */
+static bool fetch_partition(struct kafka_intake *intake, size_t at)
+{
+    const struct intake_partition *partition = &intake->partitions[at];
+    if (partition->broken)
+        return false;
+    intake->reading = at;
+    intake->gone[0] = '\0';
+    if (!partition->queue) {
+        snprintf(intake->gone, sizeof(intake->gone), "out of memory");
+        return true;
+    }
+    ssize_t count = rd_kafka_consume_batch_queue(partition->queue, 0, intake->messages, BATCH_MESSAGES);
+    intake->message_count = count > 0 ? (size_t)count : 0;
+    return count > 0 || intake->gone[0];
+}
+
 /* False: every queue is empty. */
 static bool fetch(struct kafka_intake *intake)
 {
     for (size_t i = 0; i < intake->partition_count; i++) {
         size_t at = (intake->turn + i) % intake->partition_count;
-        struct intake_partition *partition = &intake->partitions[at];
-        if (partition->broken)
-            continue;
-        ssize_t count = partition->queue ? rd_kafka_consume_batch_queue(partition->queue, 0, intake->messages,
-                                                                        BATCH_MESSAGES)
-                                         : 0;
-        if (partition->queue && count <= 0)
-            continue;
-        intake->message_count = (size_t)count;
-        intake->reading = at;
-        intake->turn = at + 1;
-        return true;
+        if (fetch_partition(intake, at)) {
+            intake->turn = at + 1;
+            return true;
+        }
     }
     return false;
 }
@@ -280,8 +317,8 @@ bool kafka_intake_next(struct kafka_intake *intake, struct source_event *event)
             if (!fetch(intake))
                 return false;
         }
-        if (!intake->partitions[intake->reading].queue)
-            hand_out_broken(intake, "out of memory", event);
+        if (intake->gone[0])
+            hand_out_broken(intake, intake->gone, event);
         else if (intake->messages[intake->message_next]->err)
             hand_out_error(intake, event);
         else

@@ -9,8 +9,13 @@
 struct kafka_intake;
 
 /* wake_fd is rung when a queue is no longer empty. topics: the usage topics' names. NULL: out of memory. */
-struct kafka_intake *kafka_intake_new(rd_kafka_t *handle, const char *const *topics, int wake_fd);
-/* Before its handle. */
+struct kafka_intake *kafka_intake_new(const char *const *topics, int wake_fd);
+struct kafka_listener kafka_intake_listener(struct kafka_intake *intake); /* for the handle */
+void kafka_intake_open(struct kafka_intake *intake, rd_kafka_t *handle);  /* once, before anything is read */
+
+/* Gives back messages and queues. Both must be gone before their handle: kafka_intake_close(), at any time.
+ */
+void kafka_intake_close(struct kafka_intake *intake);
 void kafka_intake_free(struct kafka_intake *intake);
 
 /* From now on these partitions are read; queues come before rd_kafka_assign(), or messages would go to the

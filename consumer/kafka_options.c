@@ -1,7 +1,9 @@
 #include "kafka_options.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "log.h"
 
@@ -38,7 +40,7 @@ static const struct setting member[] = {READING,
                                         {"heartbeat.interval.ms", "1000"},
                                         {NULL, NULL}};
 static const struct setting reader[] = {READING,
-                                        {"fetch.wait.max.ms", "100"},
+                                        {"fetch.wait.max.ms", "25"},
                                         {"queued.min.messages", "10000"},
                                         {"queued.max.messages.kbytes", "16384"},
                                         {NULL, NULL}};
@@ -207,9 +209,13 @@ static bool configure(rd_kafka_conf_t *conf, const struct kafka_options *options
 }
 
 rd_kafka_t *kafka_handle_new(const struct kafka_options *options, enum kafka_role role,
-                             char error[KAFKA_ERROR_BYTES])
+                             const struct kafka_listener *listener, char error[KAFKA_ERROR_BYTES])
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    if (listener) {
+        rd_kafka_conf_set_error_cb(conf, listener->on_error);
+        rd_kafka_conf_set_opaque(conf, listener->self);
+    }
     if (!configure(conf, options, role, error)) {
         rd_kafka_conf_destroy(conf);
         return NULL;
@@ -221,4 +227,29 @@ rd_kafka_t *kafka_handle_new(const struct kafka_options *options, enum kafka_rol
         snprintf(error, KAFKA_ERROR_BYTES, "Kafka client: %s", reason);
     }
     return handle;
+}
+
+static void *destroy(void *handle)
+{
+    rd_kafka_destroy_flags(handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    return NULL;
+}
+
+void kafka_handle_free(rd_kafka_t *handle)
+{
+    enum { PATIENCE_S = 5 };
+    pthread_t thread;
+    struct timespec deadline;
+    if (!handle)
+        return;
+    if (pthread_create(&thread, NULL, destroy, handle) != 0) {
+        destroy(handle);
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &deadline);
+    deadline.tv_sec += PATIENCE_S;
+    if (pthread_timedjoin_np(thread, NULL, &deadline) != 0) {
+        pthread_detach(thread);
+        log_warning("a Kafka client does not end: leaving it behind");
+    }
 }

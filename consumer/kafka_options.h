@@ -29,9 +29,20 @@ enum kafka_role {
 
 enum { KAFKA_ERROR_BYTES = 512 };
 
-/* A configured handle, its logs in ours. NULL: error says why. */
+/* What librdkafka says of a partition in no other way, such as that its topic is gone: called by the thread
+ * that reads from the partition's queue, while it does. */
+struct kafka_listener {
+    void (*on_error)(rd_kafka_t *handle, int error, const char *reason, void *self);
+    void *self;
+};
+
+/* A configured handle, its logs in ours. listener may be NULL. NULL: error says why. */
 rd_kafka_t *kafka_handle_new(const struct kafka_options *options, enum kafka_role role,
-                             char error[KAFKA_ERROR_BYTES]);
+                             const struct kafka_listener *listener, char error[KAFKA_ERROR_BYTES]);
+
+/* Destroys it, or leaves it to itself after a few seconds and says so in the log: a librdkafka that waits for
+ * ever for a thread of its own must not keep a process from ending. NULL: nothing. */
+void kafka_handle_free(rd_kafka_t *handle);
 
 /* Why the user must not set this property, as a sentence that follows its name; NULL: he may. Refused is:
  *   what has a key of its own:       bootstrap.servers, metadata.broker.list, group.id, partitioner

@@ -1,5 +1,6 @@
 #include "kafka_probe.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 #include "wake.h"
 
 /* Short, so that the thread ends soon when it is told to. */
-enum { ASK_TIMEOUT_MS = 3000, FETCH_TIMEOUT_MS = 10000, FETCH_POLL_MS = 100 };
+enum { ASK_TIMEOUT_MS = 3000, FETCH_TIMEOUT_MS = 10000, FETCH_POLL_MS = 100, FETCHER_IDLE_S = 1 };
 
 /* A question and, later, its answer. */
 struct question {
@@ -30,8 +31,8 @@ struct question_list {
 struct kafka_probe {
     struct kafka_options options;
     int wake_fd;
-    rd_kafka_t *reader;
-    rd_kafka_topic_t **topics; /* the thread's alone; NULL until asked about */
+    rd_kafka_t *reader;  /* reads no partition: metadata and watermarks */
+    rd_kafka_t *fetcher; /* the thread's alone; NULL unless records were asked for lately */
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t asked_or_stopping;
@@ -170,19 +171,12 @@ static void await_record(struct kafka_probe *probe, struct question *question,
     }
 }
 
-static void ask_fingerprint(struct kafka_probe *probe, struct question *question, rd_kafka_topic_t *topic)
+static void read_record(struct kafka_probe *probe, struct question *question,
+                        const struct identity_secret *secret, rd_kafka_topic_t *topic)
 {
-    struct identity_secret secret;
-    int64_t offset = question->fingerprint_offset;
-    if (offset < question->answer.low_offset || offset >= question->answer.high_offset)
-        return;
-    if (!get_secret(probe, &secret)) {
-        fail(probe, question, "the record could not be compared", "the database's secret is not known yet");
-        return;
-    }
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(probe->reader);
-    if (rd_kafka_consume_start_queue(topic, question->partition, offset, queue) == 0) {
-        await_record(probe, question, &secret, queue);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(probe->fetcher);
+    if (rd_kafka_consume_start_queue(topic, question->partition, question->fingerprint_offset, queue) == 0) {
+        await_record(probe, question, secret, queue);
         rd_kafka_consume_stop(topic, question->partition);
     } else {
         fail(probe, question, "the record could not be read", rd_kafka_err2str(rd_kafka_last_error()));
@@ -190,47 +184,97 @@ static void ask_fingerprint(struct kafka_probe *probe, struct question *question
     rd_kafka_queue_destroy(queue);
 }
 
-/* Kept: a topic that is new to librdkafka has to learn its leaders first. */
-static rd_kafka_topic_t *open_topic(struct kafka_probe *probe, uint32_t index)
+static void fetch_record(struct kafka_probe *probe, struct question *question,
+                         const struct identity_secret *secret)
 {
-    if (!probe->topics[index])
-        probe->topics[index] = rd_kafka_topic_new(probe->reader, probe->options.usage_topics[index], NULL);
-    return probe->topics[index];
+    char error[KAFKA_ERROR_BYTES] = "";
+    if (!probe->fetcher)
+        probe->fetcher = kafka_handle_new(&probe->options, KAFKA_READER, NULL, error);
+    if (!probe->fetcher) {
+        fail(probe, question, "the record could not be read", error);
+        return;
+    }
+    rd_kafka_topic_t *topic =
+        rd_kafka_topic_new(probe->fetcher, probe->options.usage_topics[question->topic], NULL);
+    if (topic)
+        read_record(probe, question, secret, topic);
+    else
+        fail(probe, question, "the record could not be read", rd_kafka_err2str(rd_kafka_last_error()));
+    if (topic)
+        rd_kafka_topic_destroy(topic);
+}
+
+/* librdkafka never lets go of a partition that it read from and whose topic was then deleted and made again:
+ * rd_kafka_destroy() would wait for ever. So what reads does not live long. */
+static void drop_fetcher(struct kafka_probe *probe)
+{
+    kafka_handle_free(probe->fetcher);
+    probe->fetcher = NULL;
+}
+
+static void ask_fingerprint(struct kafka_probe *probe, struct question *question)
+{
+    struct identity_secret secret;
+    int64_t offset = question->fingerprint_offset;
+    if (offset < question->answer.low_offset || offset >= question->answer.high_offset)
+        return; /* -1: not wanted */
+    if (get_secret(probe, &secret))
+        fetch_record(probe, question, &secret);
+    else
+        fail(probe, question, "the record could not be compared", "the database's secret is not known yet");
 }
 
 static void ask_brokers(struct kafka_probe *probe, struct question *question)
 {
-    rd_kafka_topic_t *topic = open_topic(probe, question->topic);
+    rd_kafka_topic_t *topic =
+        rd_kafka_topic_new(probe->reader, probe->options.usage_topics[question->topic], NULL);
     if (!topic) {
         fail(probe, question, "it could not be asked about", rd_kafka_err2str(rd_kafka_last_error()));
         return;
     }
     question->answer.asked_at_us = clock_us(CLOCK_REALTIME);
-    if (ask_partition_count(probe, question, topic) && ask_watermarks(probe, question) &&
-        question->fingerprint_offset >= 0)
-        ask_fingerprint(probe, question, topic);
+    if (ask_partition_count(probe, question, topic) && ask_watermarks(probe, question))
+        ask_fingerprint(probe, question);
+    rd_kafka_topic_destroy(topic);
 }
 
-/* NULL: it is time to stop. */
-static struct question *await_question(struct kafka_probe *probe)
+/* Waits until there is a question, it is time to stop, or nothing was asked for a while. */
+static struct question *await_question(struct kafka_probe *probe, bool *stopping)
 {
+    struct timespec while_ends;
+    clock_gettime(CLOCK_REALTIME, &while_ends);
+    while_ends.tv_sec += FETCHER_IDLE_S;
     pthread_mutex_lock(&probe->lock);
-    while (!probe->stopping && !probe->asked.first)
-        pthread_cond_wait(&probe->asked_or_stopping, &probe->lock);
+    int timed_out = 0;
+    while (!probe->stopping && !probe->asked.first && timed_out != ETIMEDOUT)
+        timed_out = probe->fetcher
+                        ? pthread_cond_timedwait(&probe->asked_or_stopping, &probe->lock, &while_ends)
+                        : pthread_cond_wait(&probe->asked_or_stopping, &probe->lock);
+    *stopping = probe->stopping;
     struct question *question = probe->stopping ? NULL : list_pop(&probe->asked);
     pthread_mutex_unlock(&probe->lock);
     return question;
 }
 
+static void answer(struct kafka_probe *probe, struct question *question)
+{
+    ask_brokers(probe, question);
+    pthread_mutex_lock(&probe->lock);
+    list_push(&probe->answered, question);
+    pthread_mutex_unlock(&probe->lock);
+    wake_ring(probe->wake_fd);
+}
+
 static void *answer_questions(void *self)
 {
     struct kafka_probe *probe = self;
-    for (struct question *question; (question = await_question(probe));) {
-        ask_brokers(probe, question);
-        pthread_mutex_lock(&probe->lock);
-        list_push(&probe->answered, question);
-        pthread_mutex_unlock(&probe->lock);
-        wake_ring(probe->wake_fd);
+    bool stopping = false;
+    while (!stopping) {
+        struct question *question = await_question(probe, &stopping);
+        if (question)
+            answer(probe, question);
+        else
+            drop_fetcher(probe);
     }
     return NULL;
 }
@@ -240,12 +284,7 @@ static void release(struct kafka_probe *probe)
     list_free(&probe->asked);
     list_free(&probe->answered);
     free(probe->handed_out);
-    for (size_t i = 0; probe->topics && i < probe->options.usage_topic_count; i++)
-        if (probe->topics[i])
-            rd_kafka_topic_destroy(probe->topics[i]);
-    free(probe->topics);
-    if (probe->reader)
-        rd_kafka_destroy(probe->reader);
+    kafka_handle_free(probe->reader);
     pthread_cond_destroy(&probe->asked_or_stopping);
     pthread_mutex_destroy(&probe->lock);
     free(probe);
@@ -264,9 +303,7 @@ struct kafka_probe *kafka_probe_new(const struct kafka_options *options, int wak
     list_init(&probe->answered);
     pthread_mutex_init(&probe->lock, NULL);
     pthread_cond_init(&probe->asked_or_stopping, NULL);
-    probe->topics = calloc(options->usage_topic_count, sizeof(*probe->topics));
-    if (probe->topics)
-        probe->reader = kafka_handle_new(options, KAFKA_READER, error);
+    probe->reader = kafka_handle_new(options, KAFKA_READER, NULL, error);
     if (probe->reader && pthread_create(&probe->thread, NULL, answer_questions, probe) == 0)
         return probe;
     release(probe);

@@ -290,14 +290,18 @@ static bool subscribe(struct kafka_source *source, char error[KAFKA_ERROR_BYTES]
 static bool open_member(struct kafka_source *source, char error[KAFKA_ERROR_BYTES])
 {
     static const uint64_t ring = 1;
-    source->member = kafka_handle_new(&source->options, KAFKA_MEMBER, error);
+    source->intake = kafka_intake_new(source->options.usage_topics, source->wake_fd);
+    if (!source->intake)
+        return false;
+    struct kafka_listener listener = kafka_intake_listener(source->intake);
+    source->member = kafka_handle_new(&source->options, KAFKA_MEMBER, &listener, error);
     if (!source->member)
         return false;
+    kafka_intake_open(source->intake, source->member);
     rd_kafka_poll_set_consumer(source->member);
     source->group_queue = rd_kafka_queue_get_consumer(source->member);
     rd_kafka_queue_io_event_enable(source->group_queue, source->wake_fd, &ring, sizeof(ring));
-    source->intake = kafka_intake_new(source->member, source->options.usage_topics, source->wake_fd);
-    return source->intake != NULL;
+    return true;
 }
 
 struct kafka_source *kafka_source_new(const struct kafka_options *options, char error[KAFKA_ERROR_BYTES])
@@ -340,11 +344,11 @@ static void close_member(struct kafka_source *source)
 {
     if (!source->member)
         return;
-    kafka_intake_free(source->intake);
+    kafka_intake_close(source->intake);
     rd_kafka_queue_io_event_enable(source->group_queue, -1, NULL, 0);
     rd_kafka_queue_destroy(source->group_queue); /* must be given back before the close */
     leave_group(source);
-    rd_kafka_destroy_flags(source->member, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    kafka_handle_free(source->member);
 }
 
 void kafka_source_free(struct kafka_source *source)
@@ -353,6 +357,7 @@ void kafka_source_free(struct kafka_source *source)
         return;
     kafka_probe_free(source->probe);
     close_member(source);
+    kafka_intake_free(source->intake);
     if (source->wake_fd >= 0)
         close(source->wake_fd);
     free(source->assignment);

@@ -54,7 +54,7 @@ struct kafka_tail *kafka_tail_new(const struct kafka_options *options, int wake_
     if (!tail)
         return NULL;
     tail->topic_name = options->enforcement_topic;
-    tail->reader = kafka_handle_new(options, KAFKA_READER, error);
+    tail->reader = kafka_handle_new(options, KAFKA_READER, NULL, error);
     if (tail->reader)
         tail->topic = open_topic(tail->reader, tail->topic_name, error);
     if (!tail->topic) {
@@ -108,8 +108,7 @@ void kafka_tail_free(struct kafka_tail *tail)
     }
     if (tail->topic)
         rd_kafka_topic_destroy(tail->topic);
-    if (tail->reader)
-        rd_kafka_destroy(tail->reader);
+    kafka_handle_free(tail->reader);
     free(tail->lanes);
     free(tail);
 }

@@ -55,7 +55,7 @@ $(1)/usagebox: $(1)/consumer/main.o $(1)/libshell.a $(1)/libcore.a
 	$$(CC) $$(LDFLAGS) $(2) $$^ $$(LIBS) -o $$@
 # The core with its allocations in the hands of a test: tests/unit/failing_memory.h.
 $(1)/libcore-failing.a: $(1)/libcore.a
-	objcopy $$(foreach f,malloc calloc realloc reallocarray free,--redefine-sym $$(f)=failing_$$(f)) $$< $$@
+	objcopy $$(foreach f,malloc calloc realloc reallocarray free mmap munmap,--redefine-sym $$(f)=failing_$$(f)) $$< $$@
 $(1)/unit/%_memory: $(1)/tests/unit/%_memory.o $(1)/libcore-failing.a
 	@mkdir -p $$(@D)
 	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(CORE_LIBS) -lstdc++ -lpthread -o $$@

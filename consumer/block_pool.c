@@ -3,19 +3,24 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-void block_pool_free(struct block_pool *pool)
+enum { BLOCKS_HANDED_OUT = SLAB_BLOCKS - 1 };
+
+static size_t slab_bytes(const struct block_pool *pool)
 {
-    for (uint32_t i = 0; i < pool->slab_limit; i++)
-        free(pool->slabs[i].slab);
-    free(pool->slabs);
-    *pool = (struct block_pool){0};
+    return (size_t)SLAB_BLOCKS * pool->block_bytes;
+}
+
+static uint64_t *free_bits(const struct block_pool *pool, uint32_t slab)
+{
+    return (uint64_t *)(void *)pool->slabs[slab].blocks;
 }
 
 static bool widen(struct block_pool *pool)
 {
     uint32_t limit = pool->slab_limit == 0 ? 8 : pool->slab_limit * 2;
-    struct slab_use *slabs = realloc(pool->slabs, limit * sizeof *slabs);
+    struct slab *slabs = realloc(pool->slabs, limit * sizeof *slabs);
     if (slabs == NULL)
         return false;
     memset(slabs + pool->slab_limit, 0, (limit - pool->slab_limit) * sizeof *slabs);
@@ -25,37 +30,59 @@ static bool widen(struct block_pool *pool)
     return true;
 }
 
+/* malloc would give back the memory of many slabs in one call, which takes too long, or never. */
 static bool add_slab(struct block_pool *pool)
 {
     uint32_t at = 0;
-    while (at < pool->slab_limit && pool->slabs[at].slab != NULL)
+    while (at < pool->slab_limit && pool->slabs[at].blocks != NULL)
         at++;
     if (at == pool->slab_limit && !widen(pool))
         return false;
-    struct slab *slab = malloc(sizeof *slab);
-    if (slab == NULL)
+    void *slab = mmap(NULL, slab_bytes(pool), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (slab == MAP_FAILED)
         return false;
-    memset(slab->free, 0xff, sizeof slab->free);
-    pool->slabs[at] = (struct slab_use){slab, SLAB_BLOCKS};
-    pool->free_count += SLAB_BLOCKS;
-    pool->bytes += sizeof *slab;
+    pool->slabs[at] = (struct slab){.blocks = slab, .free_count = BLOCKS_HANDED_OUT};
+    memset(slab, 0xff, SLAB_BLOCKS / 8);
+    free_bits(pool, at)[0] &= ~UINT64_C(1);
+    pool->free_count += BLOCKS_HANDED_OUT;
+    pool->bytes += slab_bytes(pool);
     if (at < pool->lowest)
         pool->lowest = at;
     return true;
+}
+
+static void drop_slab(struct block_pool *pool, uint32_t at)
+{
+    /* Refused only if it would split a mapping and the process has as many as it may: then the pages leave it
+     * all the same, and some addresses are lost. */
+    if (munmap(pool->slabs[at].blocks, slab_bytes(pool)) != 0)
+        (void)madvise(pool->slabs[at].blocks, slab_bytes(pool), MADV_DONTNEED);
+    pool->free_count -= pool->slabs[at].free_count;
+    pool->slabs[at] = (struct slab){.blocks = NULL};
+    pool->bytes -= slab_bytes(pool);
+}
+
+void block_pool_free(struct block_pool *pool)
+{
+    for (uint32_t at = 0; at < pool->slab_limit; at++)
+        if (pool->slabs[at].blocks != NULL)
+            drop_slab(pool, at);
+    free(pool->slabs);
+    *pool = (struct block_pool){.block_bytes = pool->block_bytes};
 }
 
 static uint32_t take_lowest(struct block_pool *pool)
 {
     while (pool->slabs[pool->lowest].free_count == 0)
         pool->lowest++;
-    struct slab_use *use = &pool->slabs[pool->lowest];
-    uint32_t word = 0;
-    while (use->slab->free[word] == 0)
-        word++;
-    uint32_t bit = (uint32_t)__builtin_ctzll(use->slab->free[word]);
-    use->slab->free[word] &= use->slab->free[word] - 1;
-    use->free_count--;
-    return pool->lowest * SLAB_BLOCKS + word * 64 + bit;
+    uint64_t *word = free_bits(pool, pool->lowest);
+    uint32_t block = 0;
+    for (; *word == 0; word++)
+        block += 64;
+    block += (uint32_t)__builtin_ctzll(*word);
+    *word &= *word - 1;
+    pool->slabs[pool->lowest].free_count--;
+    return pool->lowest * SLAB_BLOCKS + block;
 }
 
 bool block_pool_take(struct block_pool *pool, uint32_t *blocks, uint32_t count)
@@ -70,30 +97,21 @@ bool block_pool_take(struct block_pool *pool, uint32_t *blocks, uint32_t count)
     return true;
 }
 
-static void drop_slab(struct block_pool *pool, struct slab_use *use)
-{
-    free(use->slab);
-    *use = (struct slab_use){NULL, 0};
-    pool->free_count -= SLAB_BLOCKS;
-    pool->bytes -= sizeof(struct slab);
-}
-
 static void give_back_one(struct block_pool *pool, uint32_t block)
 {
     uint32_t at = block / SLAB_BLOCKS;
     uint32_t bit = block % SLAB_BLOCKS;
-    struct slab_use *use = &pool->slabs[at];
-    assert((use->slab->free[bit / 64] >> bit % 64 & 1) == 0);
-    use->slab->free[bit / 64] |= UINT64_C(1) << bit % 64;
-    use->free_count++;
+    uint64_t *word = free_bits(pool, at) + bit / 64;
+    assert((*word >> bit % 64 & 1) == 0);
+    *word |= UINT64_C(1) << bit % 64;
+    pool->slabs[at].free_count++;
     pool->free_count++;
     pool->used_count--;
     if (at < pool->lowest)
         pool->lowest = at;
-    /* A slab's worth of free blocks is kept, so that tables about to grow don't get it back from malloc time
-     * and again. */
-    if (use->free_count == SLAB_BLOCKS && pool->free_count >= 2 * SLAB_BLOCKS)
-        drop_slab(pool, use);
+    /* A slab's worth of free blocks is kept, so that tables about to grow don't map it time and again. */
+    if (pool->slabs[at].free_count == BLOCKS_HANDED_OUT && pool->free_count >= 2 * BLOCKS_HANDED_OUT)
+        drop_slab(pool, at);
 }
 
 void block_pool_give_back(struct block_pool *pool, const uint32_t *blocks, uint32_t count)

@@ -1,6 +1,7 @@
 /* Equal blocks of memory for tables that grow and shrink by a few blocks at a time: whatever one table gives
- * back fits any other, so nothing fragments. Blocks come in slabs; the lowest free block is always taken
- * first, so that slabs empty out and go back to malloc when tables are rebuilt smaller. */
+ * back fits any other, so nothing fragments. Blocks come in slabs, each a mapping of its own; the lowest free
+ * block is always taken first, so that slabs empty out, and leave the process, when tables are rebuilt
+ * smaller. */
 #ifndef UB_BLOCK_POOL_H
 #define UB_BLOCK_POOL_H
 
@@ -8,21 +9,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BLOCK_BYTES = 1280, SLAB_BLOCKS = 1024 };
+/* Blocks of a slab. Its first, which is never handed out, holds a bit for each that is free. */
+enum { SLAB_BLOCKS = 256 };
 
-struct slab {
-    uint64_t free[SLAB_BLOCKS / 64]; /* a bit for each free block */
-    uint8_t blocks[SLAB_BLOCKS][BLOCK_BYTES];
-};
-
-/* Zero-initialise. */
+/* Zero-initialise but for block_bytes: at least SLAB_BLOCKS / 8, and a slab is to be a whole number of pages.
+ */
 struct block_pool {
-    struct slab_use {
-        struct slab *slab; /* NULL: given back; the place is free for another */
+    struct slab {
+        uint8_t *blocks; /* NULL: given back; the place is free for another */
         uint32_t free_count;
     } * slabs;
     uint32_t slab_limit; /* length of slabs */
-    uint32_t lowest;     /* no slab below has a free block */
+    uint32_t block_bytes;
+    uint32_t lowest; /* no slab below has a free block */
     uint32_t free_count;
     uint32_t used_count;
     size_t bytes; /* all that it has allocated */
@@ -37,7 +36,7 @@ void block_pool_give_back(struct block_pool *pool, const uint32_t *blocks, uint3
 /* The memory of a block that was taken: it never moves. */
 static inline void *block_pool_at(const struct block_pool *pool, uint32_t block)
 {
-    return pool->slabs[block / SLAB_BLOCKS].slab->blocks[block % SLAB_BLOCKS];
+    return pool->slabs[block / SLAB_BLOCKS].blocks + (size_t)(block % SLAB_BLOCKS) * pool->block_bytes;
 }
 
 #endif

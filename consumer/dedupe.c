@@ -4,44 +4,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block_pool.h"
 #include "dedupe_days.h"
+#include "dedupe_table.h"
 
 /* A shard's number is the key's top 12 bits; a slot holds 112 of the other 116. Bits 48 to 51 of the high
  * word are ignored: 124 bits tell keys apart. */
 enum { SHARD_BITS = 12, SHARDS = 1 << SHARD_BITS };
 
-struct slot {
-    uint32_t key[3];
-    uint16_t key_high;
-    uint16_t day; /* 0: the slot is empty */
-    uint32_t content;
-};
-_Static_assert(sizeof(struct slot) == 20, "slots are packed without padding");
-
-/* Small tables are one piece of malloc's. Larger ones consist of blocks of the pool. */
-enum { BLOCK_SLOTS = BLOCK_BYTES / sizeof(struct slot), SMALL_SLOTS = 256, SMALL_STEP_SLOTS = 4 };
-
-struct table {
-    union {
-        struct slot *slots; /* up to SMALL_SLOTS */
-        uint32_t *blocks;   /* over that */
-    };
-    uint32_t capacity; /* slots; 0: nothing is allocated */
-};
-
 struct shard {
-    struct table table;
+    struct dedupe_table table;
     uint32_t used;  /* slots not empty, those of forgotten keys included */
     uint32_t swept; /* how many forgettings had happened when it was last swept */
 };
 
 struct dedupe {
     struct shard shards[SHARDS];
-    struct block_pool pool;
+    struct dedupe_memory memory;
     struct dedupe_days days;
     size_t count;
-    size_t table_bytes; /* small tables and lists of blocks */
     uint32_t sweep_next;
     uint32_t sweep_left; /* shards to visit until all were since the last forgetting */
 };
@@ -57,7 +37,7 @@ enum {
 };
 
 /* What one call of dedupe_sweep() works on: slots, where visiting a shard counts as some more. */
-enum { SWEEP_SLOTS = 16384, SWEEP_SHARD_SLOTS = 64 };
+enum { SWEEP_SLOTS = 4096, SWEEP_SHARD_SLOTS = 64 };
 
 static uint64_t full_load(uint32_t number)
 {
@@ -73,151 +53,52 @@ static uint32_t most_keys(uint32_t number, uint32_t capacity)
 static uint32_t capacity_for(uint32_t number, uint32_t keys)
 {
     uint64_t full = (uint64_t)keys * LOAD_SCALE / full_load(number) + (keys > 0);
-    uint64_t roomy = full + full / GROWTH_PART;
-    uint64_t step = roomy <= SMALL_SLOTS ? SMALL_STEP_SLOTS : BLOCK_SLOTS;
-    return (uint32_t)((roomy + step - 1) / step * step);
+    return dedupe_table_capacity(full + full / GROWTH_PART);
 }
 
-static struct slot *slot_at(const struct dedupe *dedupe, const struct table *table, uint32_t i)
-{
-    if (table->capacity <= SMALL_SLOTS)
-        return table->slots + i;
-    return (struct slot *)block_pool_at(&dedupe->pool, table->blocks[i / BLOCK_SLOTS]) + i % BLOCK_SLOTS;
-}
-
-static uint32_t next_index(const struct table *table, uint32_t i)
-{
-    return i + 1 == table->capacity ? 0 : i + 1;
-}
-
-/* Where a key's search begins: its hash scaled to the capacity, which therefore needs to be no power of two.
- */
-static uint32_t home_of(const struct slot *slot, uint32_t capacity)
-{
-    return (uint32_t)((uint64_t)slot->key[1] * capacity >> 32);
-}
-
-static bool same_key(const struct slot *a, const struct slot *b)
-{
-    return a->key[0] == b->key[0] && a->key[1] == b->key[1] && a->key[2] == b->key[2] &&
-           a->key_high == b->key_high;
-}
-
-/* Where the key is, or else the empty slot where it would go. There always is one: no table is ever full. */
-static uint32_t find(const struct dedupe *dedupe, const struct table *table, const struct slot *wanted)
-{
-    uint32_t i = home_of(wanted, table->capacity);
-    for (;; i = next_index(table, i)) {
-        const struct slot *slot = slot_at(dedupe, table, i);
-        if (slot->day == 0 || same_key(slot, wanted))
-            return i;
-    }
-}
-
-static size_t table_own_bytes(uint32_t capacity)
-{
-    return capacity <= SMALL_SLOTS ? capacity * sizeof(struct slot)
-                                   : capacity / BLOCK_SLOTS * sizeof(uint32_t);
-}
-
-static void table_free(struct dedupe *dedupe, struct table *table)
-{
-    dedupe->table_bytes -= table_own_bytes(table->capacity);
-    if (table->capacity <= SMALL_SLOTS) {
-        free(table->slots);
-    } else {
-        block_pool_give_back(&dedupe->pool, table->blocks, table->capacity / BLOCK_SLOTS);
-        free(table->blocks);
-    }
-    *table = (struct table){.capacity = 0};
-}
-
-static bool large_table_new(struct dedupe *dedupe, struct table *table)
-{
-    uint32_t count = table->capacity / BLOCK_SLOTS;
-    table->blocks = malloc(count * sizeof *table->blocks);
-    if (table->blocks == NULL)
-        return false;
-    if (!block_pool_take(&dedupe->pool, table->blocks, count)) {
-        free(table->blocks);
-        return false;
-    }
-    for (uint32_t i = 0; i < count; i++)
-        memset(block_pool_at(&dedupe->pool, table->blocks[i]), 0, BLOCK_BYTES);
-    return true;
-}
-
-/* A table of empty slots. False: out of memory, nothing changed. */
-static bool table_new(struct dedupe *dedupe, struct table *table, uint32_t capacity)
-{
-    *table = (struct table){.capacity = capacity};
-    if (capacity > SMALL_SLOTS) {
-        if (!large_table_new(dedupe, table))
-            return false;
-    } else if (capacity > 0) {
-        table->slots = calloc(capacity, sizeof *table->slots);
-        if (table->slots == NULL)
-            return false;
-    }
-    dedupe->table_bytes += table_own_bytes(capacity);
-    return true;
-}
-
-static bool is_forgotten(const struct dedupe *dedupe, const struct shard *shard, const struct slot *slot)
+static bool is_forgotten(const struct dedupe *dedupe, const struct shard *shard,
+                         const struct dedupe_slot *slot)
 {
     return dedupe_days_is_forgotten(&dedupe->days, slot->day, shard->swept);
 }
 
 static uint32_t count_live(const struct dedupe *dedupe, const struct shard *shard)
 {
-    if (shard->swept == dedupe->days.forgettings)
+    if (shard->swept == dedupe->days.forgettings || shard->used == 0)
         return shard->used;
+    const struct dedupe_table *table = &shard->table;
     uint32_t live = 0;
-    for (uint32_t i = 0; i < shard->table.capacity; i++) {
-        const struct slot *slot = slot_at(dedupe, &shard->table, i);
-        live += slot->day != 0 && !is_forgotten(dedupe, shard, slot);
-    }
+    struct dedupe_cursor at = dedupe_cursor_at(&dedupe->memory, table, 0);
+    for (uint32_t i = 0; i < table->capacity; i++, dedupe_cursor_step(&dedupe->memory, table, &at))
+        live += at.slot->day != 0 && !is_forgotten(dedupe, shard, at.slot);
     return live;
+}
+
+static void copy_live(struct dedupe *dedupe, const struct shard *shard, const struct dedupe_table *copy)
+{
+    const struct dedupe_memory *memory = &dedupe->memory;
+    const struct dedupe_table *table = &shard->table;
+    uint32_t next = 0;
+    struct dedupe_cursor at = dedupe_cursor_at(memory, table, dedupe_table_first(memory, table));
+    for (uint32_t i = 0; i < table->capacity; i++, dedupe_cursor_step(memory, table, &at))
+        if (at.slot->day != 0 && !is_forgotten(dedupe, shard, at.slot))
+            dedupe_table_append(memory, copy, &next, at.slot);
 }
 
 /* Moves the keys that are not forgotten to a table of another capacity. False: out of memory, nothing
  * changed. */
 static bool rebuild(struct dedupe *dedupe, struct shard *shard, uint32_t capacity, uint32_t live)
 {
-    struct table table;
-    if (!table_new(dedupe, &table, capacity))
+    struct dedupe_table table;
+    if (!dedupe_table_new(&dedupe->memory, &table, capacity))
         return false;
-    for (uint32_t i = 0; i < shard->table.capacity; i++) {
-        const struct slot *slot = slot_at(dedupe, &shard->table, i);
-        if (slot->day != 0 && !is_forgotten(dedupe, shard, slot))
-            *slot_at(dedupe, &table, find(dedupe, &table, slot)) = *slot;
-    }
-    table_free(dedupe, &shard->table);
+    if (live > 0)
+        copy_live(dedupe, shard, &table);
+    dedupe_table_free(&dedupe->memory, &shard->table);
     shard->table = table;
     shard->used = live;
     shard->swept = dedupe->days.forgettings;
     return true;
-}
-
-/* Empties a slot and closes the gap: moves back each key of the run that follows which may stand there. */
-static void empty_slot(struct dedupe *dedupe, struct shard *shard, uint32_t gap)
-{
-    const struct table *table = &shard->table;
-    struct slot *gap_slot = slot_at(dedupe, table, gap);
-    for (uint32_t i = next_index(table, gap);; i = next_index(table, i)) {
-        struct slot *slot = slot_at(dedupe, table, i);
-        if (slot->day == 0)
-            break;
-        uint32_t home = home_of(slot, table->capacity);
-        bool home_is_after_gap = gap < i ? gap < home && home <= i : gap < home || home <= i;
-        if (home_is_after_gap)
-            continue;
-        *gap_slot = *slot;
-        gap_slot = slot;
-        gap = i;
-    }
-    *gap_slot = (struct slot){.day = 0};
-    shard->used--;
 }
 
 /* Needs no memory. A key that moves into the slot just emptied is looked at there; one that comes around from
@@ -225,9 +106,11 @@ static void empty_slot(struct dedupe *dedupe, struct shard *shard, uint32_t gap)
 static void purge_in_place(struct dedupe *dedupe, struct shard *shard)
 {
     for (uint32_t i = 0; i < shard->table.capacity; i++) {
-        const struct slot *slot = slot_at(dedupe, &shard->table, i);
-        while (slot->day != 0 && is_forgotten(dedupe, shard, slot))
-            empty_slot(dedupe, shard, i);
+        const struct dedupe_slot *slot = dedupe_table_at(&dedupe->memory, &shard->table, i);
+        while (slot->day != 0 && is_forgotten(dedupe, shard, slot)) {
+            dedupe_table_remove(&dedupe->memory, &shard->table, i);
+            shard->used--;
+        }
     }
     shard->swept = dedupe->days.forgettings;
 }
@@ -256,17 +139,20 @@ static uint32_t shard_number(struct dedupe_key key)
     return (uint32_t)(key.high >> (64 - SHARD_BITS));
 }
 
-static struct slot slot_of(struct dedupe_key key, uint32_t content, uint16_t day)
+static struct dedupe_slot slot_of(struct dedupe_key key, uint32_t content, uint16_t day)
 {
-    return (struct slot){.key = {(uint32_t)key.low, (uint32_t)(key.low >> 32), (uint32_t)key.high},
-                         .key_high = (uint16_t)(key.high >> 32),
-                         .day = day,
-                         .content = content};
+    return (struct dedupe_slot){.key = {(uint32_t)key.low, (uint32_t)(key.low >> 32), (uint32_t)key.high},
+                                .key_high = (uint16_t)(key.high >> 32),
+                                .day = day,
+                                .content = content};
 }
 
 struct dedupe *dedupe_new(void)
 {
-    return calloc(1, sizeof(struct dedupe));
+    struct dedupe *dedupe = calloc(1, sizeof *dedupe);
+    if (dedupe != NULL)
+        dedupe_memory_init(&dedupe->memory);
+    return dedupe;
 }
 
 void dedupe_free(struct dedupe *dedupe)
@@ -274,28 +160,48 @@ void dedupe_free(struct dedupe *dedupe)
     if (dedupe == NULL)
         return;
     for (uint32_t i = 0; i < SHARDS; i++)
-        table_free(dedupe, &dedupe->shards[i].table);
-    block_pool_free(&dedupe->pool);
+        dedupe_table_free(&dedupe->memory, &dedupe->shards[i].table);
+    dedupe_memory_free(&dedupe->memory);
     dedupe_days_free(&dedupe->days);
     free(dedupe);
 }
 
+enum { CACHE_LINE_BYTES = 64 };
+
 void dedupe_prefetch(const struct dedupe *dedupe, struct dedupe_key key)
 {
-    const struct table *table = &dedupe->shards[shard_number(key)].table;
+    const struct dedupe_table *table = &dedupe->shards[shard_number(key)].table;
     if (table->capacity == 0)
         return;
-    struct slot wanted = slot_of(key, 0, 0);
-    const char *home = (const char *)slot_at(dedupe, table, home_of(&wanted, table->capacity));
-    __builtin_prefetch(home, 1);
-    __builtin_prefetch(home + 64, 1);
+    struct dedupe_slot wanted = slot_of(key, 0, 0);
+    const char *home = (const char *)dedupe_table_home(&dedupe->memory, table, &wanted);
+    /* What most insertions read and move. */
+    for (int line = 0; line < 4; line++)
+        __builtin_prefetch(home + line * CACHE_LINE_BYTES, 1);
 }
 
-/* The key's slot or the empty one where it would go; NULL: the shard has no table yet. */
-static struct slot *look_up(const struct dedupe *dedupe, const struct shard *shard, const struct slot *wanted)
+/* Where the key is or would go; slot NULL: the shard has no table yet. */
+static struct dedupe_place look_up(const struct dedupe *dedupe, const struct shard *shard,
+                                   const struct dedupe_slot *wanted)
 {
-    const struct table *table = &shard->table;
-    return table->capacity == 0 ? NULL : slot_at(dedupe, table, find(dedupe, table, wanted));
+    if (shard->table.capacity == 0)
+        return (struct dedupe_place){.slot = NULL};
+    return dedupe_table_find(&dedupe->memory, &shard->table, wanted);
+}
+
+/* Adds a key that is not in the shard. False: out of memory, nothing changed. */
+static bool add(struct dedupe *dedupe, uint32_t number, struct dedupe_place place,
+                const struct dedupe_slot *slot)
+{
+    struct shard *shard = &dedupe->shards[number];
+    if (shard->used >= most_keys(number, shard->table.capacity)) {
+        if (!grow(dedupe, number))
+            return false;
+        place = look_up(dedupe, shard, slot);
+    }
+    dedupe_table_put(&dedupe->memory, &shard->table, place, slot);
+    shard->used++;
+    return true;
 }
 
 enum dedupe_verdict dedupe_insert(struct dedupe *dedupe, struct dedupe_key key, uint32_t content,
@@ -304,27 +210,22 @@ enum dedupe_verdict dedupe_insert(struct dedupe *dedupe, struct dedupe_key key, 
     assert(day != 0);
     uint32_t number = shard_number(key);
     struct shard *shard = &dedupe->shards[number];
-    struct slot wanted = slot_of(key, content, day);
+    struct dedupe_slot wanted = slot_of(key, content, day);
     struct dedupe_day *row = dedupe_days_find(&dedupe->days, day);
     /* Once there is a new key of a forgotten day, nothing could tell the old ones from it. */
     if (row != NULL && row->forgotten > shard->swept)
         sweep_shard(dedupe, number);
 
-    struct slot *slot = look_up(dedupe, shard, &wanted);
-    bool is_there = slot != NULL && slot->day != 0;
-    if (is_there && !is_forgotten(dedupe, shard, slot))
-        return slot->content == content ? DEDUPE_REPEAT : DEDUPE_CONFLICT;
-
+    struct dedupe_place place = look_up(dedupe, shard, &wanted);
+    if (place.is_there && !is_forgotten(dedupe, shard, place.slot))
+        return place.slot->content == content ? DEDUPE_REPEAT : DEDUPE_CONFLICT;
     if (row == NULL && (row = dedupe_days_add(&dedupe->days, day)) == NULL)
         return DEDUPE_NO_MEMORY;
-    if (!is_there && shard->used >= most_keys(number, shard->table.capacity)) {
-        if (!grow(dedupe, number))
-            return DEDUPE_NO_MEMORY;
-        slot = look_up(dedupe, shard, &wanted);
-    }
-    /* A forgotten key's slot is taken over by the same key; there is never a second slot of one key. */
-    shard->used += !is_there;
-    *slot = wanted;
+    /* A key takes over the slot of its forgotten self: there is never a second slot of one key. */
+    if (place.is_there)
+        *place.slot = wanted;
+    else if (!add(dedupe, number, place, &wanted))
+        return DEDUPE_NO_MEMORY;
     row->count++;
     dedupe->count++;
     return DEDUPE_NEW;
@@ -333,16 +234,14 @@ enum dedupe_verdict dedupe_insert(struct dedupe *dedupe, struct dedupe_key key, 
 bool dedupe_remove(struct dedupe *dedupe, struct dedupe_key key)
 {
     struct shard *shard = &dedupe->shards[shard_number(key)];
-    if (shard->table.capacity == 0)
+    struct dedupe_slot wanted = slot_of(key, 0, 0);
+    struct dedupe_place place = look_up(dedupe, shard, &wanted);
+    if (!place.is_there || is_forgotten(dedupe, shard, place.slot))
         return false;
-    struct slot wanted = slot_of(key, 0, 0);
-    uint32_t at = find(dedupe, &shard->table, &wanted);
-    const struct slot *slot = slot_at(dedupe, &shard->table, at);
-    if (slot->day == 0 || is_forgotten(dedupe, shard, slot))
-        return false;
-    dedupe_days_find(&dedupe->days, slot->day)->count--;
+    dedupe_days_find(&dedupe->days, place.slot->day)->count--;
     dedupe->count--;
-    empty_slot(dedupe, shard, at);
+    dedupe_table_remove(&dedupe->memory, &shard->table, place.index);
+    shard->used--;
     return true;
 }
 
@@ -380,7 +279,7 @@ size_t dedupe_day_count(const struct dedupe *dedupe, uint16_t day)
 
 size_t dedupe_bytes(const struct dedupe *dedupe)
 {
-    return sizeof *dedupe + dedupe->table_bytes + dedupe->pool.bytes +
+    return sizeof *dedupe + dedupe_memory_bytes(&dedupe->memory) +
            dedupe->days.row_limit * sizeof *dedupe->days.rows;
 }
 

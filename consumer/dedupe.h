@@ -1,9 +1,9 @@
 /* The windowed hash table of one lane: the dedupe keys of all its open event days. Says of each event whether
  * its identity was seen before, on whichever open day, and whether it said the same then.
  *
- * The table is split into shards by the key's top bits, each a small open-addressing table that grows alone and
- * by a small factor, so that neither growth nor forgetting ever works on more than one shard at a time (1 ms at
- * the most), and a key takes at most 32 bytes at its fullest. */
+ * The table is split into shards by the key's top bits, each a small open-addressing table that grows alone
+ * and by a small factor, so that neither growth nor forgetting ever works on more than one shard at a time (1
+ * ms at the most), and a key takes at most 32 bytes at its fullest. */
 #ifndef UB_DEDUPE_H
 #define UB_DEDUPE_H
 
@@ -33,7 +33,8 @@ void dedupe_free(struct dedupe *dedupe);
 void dedupe_prefetch(const struct dedupe *dedupe, struct dedupe_key key);
 
 /* day: days since 1970 of the event's time, 1 to 65535. content: hash of what the event says. */
-enum dedupe_verdict dedupe_insert(struct dedupe *dedupe, struct dedupe_key key, uint32_t content, uint16_t day);
+enum dedupe_verdict dedupe_insert(struct dedupe *dedupe, struct dedupe_key key, uint32_t content,
+                                  uint16_t day);
 
 /* Takes an insertion back. False: the key was not there. */
 bool dedupe_remove(struct dedupe *dedupe, struct dedupe_key key);
@@ -49,10 +50,12 @@ size_t dedupe_count(const struct dedupe *dedupe);                   /* keys of d
 size_t dedupe_day_count(const struct dedupe *dedupe, uint16_t day); /* keys of one day */
 size_t dedupe_bytes(const struct dedupe *dedupe);                   /* all memory it holds */
 
-/* A dedupe segment packs the keys of a batch as DEDUPE_SEGMENT_BYTES each: low, high, content, little-endian. */
+/* A dedupe segment packs the keys of a batch as DEDUPE_SEGMENT_BYTES each: low, high, content, little-endian.
+ */
 enum { DEDUPE_SEGMENT_BYTES = 20 };
 void dedupe_segment_put(uint8_t out[DEDUPE_SEGMENT_BYTES], struct dedupe_key key, uint32_t content);
-/* Inserts a whole segment; false if it is malformed or memory runs out. Keys already there stay as they are. */
+/* Inserts a whole segment; false if it is malformed or memory runs out. Keys already there stay as they are.
+ */
 bool dedupe_segment_restore(struct dedupe *dedupe, uint16_t day, const uint8_t *bytes, size_t size_bytes);
 
 #endif

@@ -103,28 +103,39 @@ static void measure_cost(const struct plan *plan)
     dedupe_free(dedupe);
 }
 
-/* Times of calls by their length in steps of 1/16 of a power of two. */
+/* Lengths of calls, in steps of 1/16 of a power of two. A call's length is the lesser of the time that passed
+ * and the thread's CPU time: what other processes, or interrupts after the first clock was read, take is not
+ * its own. */
 struct spread {
     uint64_t calls;
     uint64_t longest_ns;
-    uint64_t longest_cpu_ns;
+    uint64_t over_1_ms;
     uint64_t buckets[64 * 16];
 };
 
-static unsigned bucket_of(uint64_t ns)
+struct stopwatch {
+    uint64_t cpu_ns;
+    uint64_t wall_ns;
+};
+
+static struct stopwatch stopwatch_start(void)
 {
-    unsigned power = 63 - (unsigned)__builtin_clzll(ns | 16);
-    return power * 16 + (unsigned)(ns >> (power - 4) & 15);
+    uint64_t cpu_ns = now_ns(CLOCK_THREAD_CPUTIME_ID);
+    return (struct stopwatch){cpu_ns, now_ns(CLOCK_MONOTONIC)};
 }
 
-static void spread_add(struct spread *spread, uint64_t ns, uint64_t cpu_ns)
+static void spread_add(struct spread *spread, struct stopwatch start)
 {
+    uint64_t ns = now_ns(CLOCK_MONOTONIC) - start.wall_ns;
+    uint64_t cpu_ns = now_ns(CLOCK_THREAD_CPUTIME_ID) - start.cpu_ns;
+    if (cpu_ns < ns)
+        ns = cpu_ns;
+    unsigned power = 63 - (unsigned)__builtin_clzll(ns | 16);
+    spread->buckets[power * 16 + (unsigned)(ns >> (power - 4) & 15)]++;
     spread->calls++;
-    spread->buckets[bucket_of(cpu_ns)]++;
+    spread->over_1_ms += ns > 1000000;
     if (ns > spread->longest_ns)
         spread->longest_ns = ns;
-    if (cpu_ns > spread->longest_cpu_ns)
-        spread->longest_cpu_ns = cpu_ns;
 }
 
 static double spread_us(const struct spread *spread, double part)
@@ -138,41 +149,35 @@ static double spread_us(const struct spread *spread, double part)
 
 static void spread_print(const struct spread *spread, const char *what)
 {
-    printf("%s: %lu calls; of CPU time p99.9 %.1f us, p99.99 %.1f us, longest %.1f us; longest by the clock "
-           "on the "
-           "wall %.1f us\n",
-           what, (unsigned long)spread->calls, spread_us(spread, 0.999), spread_us(spread, 0.9999),
-           (double)spread->longest_cpu_ns / 1000, (double)spread->longest_ns / 1000);
+    printf("%s: %lu calls, p99.9 %.1f us, p99.99 %.1f us, longest %.1f us, %lu over 1 ms\n", what,
+           (unsigned long)spread->calls, spread_us(spread, 0.999), spread_us(spread, 0.9999),
+           (double)spread->longest_ns / 1000, (unsigned long)spread->over_1_ms);
 }
 
+/* What the machine itself puts between two readings of the clocks. */
+static struct spread nothing;
 static struct spread inserts;
 static struct spread sweeps;
-
-static void timed_insert(struct dedupe *dedupe, const struct plan *plan, uint64_t number)
-{
-    uint64_t start_cpu = now_ns(CLOCK_THREAD_CPUTIME_ID);
-    uint64_t start = now_ns(CLOCK_MONOTONIC);
-    must(dedupe_insert(dedupe, key_of(number), 0, day_of(plan, number)) == DEDUPE_NEW, "wrong verdict");
-    uint64_t end = now_ns(CLOCK_MONOTONIC);
-    spread_add(&inserts, end - start, now_ns(CLOCK_THREAD_CPUTIME_ID) - start_cpu);
-}
 
 static void measure_stalls(const struct plan *plan)
 {
     struct dedupe *dedupe = dedupe_new();
     must(dedupe != NULL, "out of memory");
-    for (uint64_t i = 0; i < plan->keys; i++)
-        timed_insert(dedupe, plan, i);
+    for (uint64_t i = 0; i < plan->keys; i++) {
+        struct stopwatch start = stopwatch_start();
+        must(dedupe_insert(dedupe, key_of(i), 0, day_of(plan, i)) == DEDUPE_NEW, "wrong verdict");
+        spread_add(&inserts, start);
+    }
     spread_print(&inserts, "insert");
+    for (uint64_t i = 0; i < plan->keys; i++)
+        spread_add(&nothing, stopwatch_start());
+    spread_print(&nothing, "no work at all, as often");
     size_t full_bytes = dedupe_bytes(dedupe);
     dedupe_forget(dedupe, FIRST_DAY);
-    bool more = true;
-    while (more) {
-        uint64_t start_cpu = now_ns(CLOCK_THREAD_CPUTIME_ID);
-        uint64_t start = now_ns(CLOCK_MONOTONIC);
+    for (bool more = true; more;) {
+        struct stopwatch start = stopwatch_start();
         more = dedupe_sweep(dedupe);
-        uint64_t end = now_ns(CLOCK_MONOTONIC);
-        spread_add(&sweeps, end - start, now_ns(CLOCK_THREAD_CPUTIME_ID) - start_cpu);
+        spread_add(&sweeps, start);
     }
     spread_print(&sweeps, "sweep");
     printf("one of %lu days forgotten: %.1f -> %.1f MB, %.2f bytes/key left\n", (unsigned long)plan->days,
@@ -201,6 +206,7 @@ static void measure_restore(const struct plan *plan)
 
 int main(int argc, char **argv)
 {
+    setlinebuf(stdout);
     struct plan plan = {.keys = 20000000, .days = 3};
     if (argc > 1)
         plan.keys = strtoull(argv[1], NULL, 10);

@@ -3,16 +3,20 @@
 #ifndef UB_FAILING_MEMORY_H
 #define UB_FAILING_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 void *failing_malloc(size_t size);
 void *failing_calloc(size_t count, size_t size);
 void *failing_realloc(void *piece, size_t size);
 void *failing_reallocarray(void *piece, size_t count, size_t size);
 void failing_free(void *piece);
+void *failing_mmap(void *address, size_t size, int protection, int flags, int file, off_t offset);
+int failing_munmap(void *pages, size_t size);
 
 enum { SIZE_PREFIX_BYTES = 16 };
 static size_t held_bytes;
@@ -32,10 +36,15 @@ static inline void fail_no_allocation(void)
     fail_from = fail_to = UINT64_MAX;
 }
 
-void *failing_malloc(size_t size)
+static inline bool next_fails(void)
 {
     uint64_t number = allocations++;
-    if (number >= fail_from && number < fail_to)
+    return number >= fail_from && number < fail_to;
+}
+
+void *failing_malloc(size_t size)
+{
+    if (next_fails())
         return NULL;
     char *piece = malloc(size + SIZE_PREFIX_BYTES);
     if (piece == NULL)
@@ -79,6 +88,23 @@ void *failing_reallocarray(void *piece, size_t count, size_t size)
 {
     size_t size_bytes;
     return __builtin_mul_overflow(count, size, &size_bytes) ? NULL : failing_realloc(piece, size_bytes);
+}
+
+void *failing_mmap(void *address, size_t size, int protection, int flags, int file, off_t offset)
+{
+    if (next_fails())
+        return MAP_FAILED;
+    void *pages = mmap(address, size, protection, flags, file, offset);
+    if (pages == MAP_FAILED)
+        abort();
+    held_bytes += size;
+    return pages;
+}
+
+int failing_munmap(void *pages, size_t size)
+{
+    held_bytes -= size;
+    return munmap(pages, size);
 }
 
 #endif

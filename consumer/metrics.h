@@ -51,8 +51,8 @@ struct metrics;
 struct metrics *metrics_new(void); /* NULL: out of memory */
 void metrics_free(struct metrics *metrics);
 
-/* From the engine's observer. */
-void metrics_observe(struct metrics *metrics, enum metrics_histogram histogram, int64_t value); /* < 0 is 0 */
+/* From the engine's observer. A negative value counts as 0. */
+void metrics_observe(struct metrics *metrics, enum metrics_histogram which, int64_t value);
 void metrics_batch_done(struct metrics *metrics, const struct store_job *job);
 void metrics_restored(struct metrics *metrics, uint64_t keys,
                       uint64_t expected_keys); /* totals since the start */

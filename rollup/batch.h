@@ -1,99 +1,14 @@
-/* All that one transaction writes: raw rows, rollups, dead letters, conflicts, ledger, dedupe segments, decisions,
- * counters and offsets. The engine fills it, the store writes it; one of them owns it at a time. All memory is the
- * batch's own arena and buffers and lives until batch_reset(). */
+/* All that one transaction writes: raw rows, rollups, dead letters, conflicts, ledger, dedupe segments,
+ * decisions, counters and offsets. The engine fills it, the store writes it; one of them owns it at a time.
+ * All memory is the batch's own arena and buffers and lives until batch_reset(). */
 #ifndef UB_BATCH_H
 #define UB_BATCH_H
 
 #include "../consumer/decision.h"
-#include "../consumer/dedupe.h"
-#include "../consumer/identity.h"
 #include "../consumer/partitioner.h"
 #include "accumulator.h"
+#include "batch_parts.h"
 #include "copy.h"
-
-/* Growing array of bytes, kept over resets unless little of it was used for long. Zero-initialise. May be moved out of
- * a batch, leaving a zeroed one behind. */
-struct buffer {
-    uint8_t *bytes;
-    size_t size_bytes;
-    size_t capacity_bytes;
-    unsigned quiet_resets; /* in a row */
-};
-bool buffer_reserve(struct buffer *buffer, size_t more_bytes); /* behind size_bytes; false: out of memory */
-void buffer_reset(struct buffer *buffer);
-void buffer_free(struct buffer *buffer); /* leaves it zeroed */
-
-/* Rows of one open event day in binary COPY format, without header and trailer. */
-struct batch_day {
-    uint16_t day; /* days since 1970 */
-    struct buffer rows;
-    size_t row_count;
-    uint64_t rows_taken;   /* of row_count: moved out to STORE_STREAM */
-};
-
-/* An event of a sealed day: its leaf's unique index says whether it is accepted. */
-struct batch_sealed {
-    uint32_t lane;
-    uint32_t partition_row; /* index into partitions */
-    uint16_t day;
-    int64_t offset;
-    struct event event;  /* copied into the arena */
-    struct text row;     /* its COPY row */
-    struct text payload;
-    bool counted;        /* some ceiling counts it: it must come back to the engine even after a crash */
-    bool accepted;       /* the store's answer */
-};
-
-struct batch_dead_letter {
-    uint32_t topic;
-    int32_t partition;
-    int64_t offset;
-    int64_t record_time_ms; /* -1: none */
-    enum refusal reason;
-    struct text detail;
-    struct text key;     /* bytes NULL: none */
-    struct text payload; /* bytes NULL: none */
-    struct text headers; /* a JSON array of [name, base64 of value or null] */
-};
-
-/* A repeat that says something else than the first one. */
-struct batch_conflict {
-    uint32_t topic;
-    int32_t partition;
-    int64_t offset;
-    struct event event; /* views into the arena */
-    struct text payload;
-};
-
-/* Keys of one lane and event day, packed as dedupe_segment_put() does. */
-struct batch_segment {
-    int32_t lane;
-    uint16_t day;
-    struct buffer keys;
-};
-
-/* One partition's part: its ledger row (none if first_offset == next_offset) and its offset row. */
-struct batch_partition {
-    uint32_t topic;
-    int32_t partition;
-    int64_t epoch;
-    int64_t first_offset; /* == consumer_offset.next_offset before this batch: the compare of compare-and-set */
-    int64_t next_offset;
-    int64_t last_offset; /* of the last record ever taken; -1: none yet */
-    uint64_t last_fingerprint;
-    int64_t seen_through_us;
-    int64_t accepted;
-    int64_t duplicate;
-    int64_t dead;
-    int64_t hole;
-    int64_t gap; /* with gap_reason; the offsets [first_offset, first_offset + gap) */
-    struct digest digest; /* of accepted and dead records */
-};
-
-struct batch_adoption { /* of a seal */
-    int32_t lane;
-    uint16_t day;
-};
 
 struct batch {
     uint64_t number;
@@ -125,7 +40,7 @@ struct batch {
     int32_t *ceilings_adopted; /* lanes that adopt the catalogue `ceilings_generation` with this batch */
     size_t ceilings_adopted_count, ceilings_adopted_capacity;
     int64_t ceilings_generation;
-    enum partitioner learned; /* UNKNOWN: nothing learned with this batch */
+    enum partitioner learned;       /* UNKNOWN: nothing learned with this batch */
     struct ceiling_origin *settled; /* pending events of sealed days whose decisions are in this batch */
     size_t settled_count, settled_capacity;
 
@@ -137,14 +52,17 @@ struct batch *batch_new(const struct accumulator_rules *rules); /* NULL: out of 
 void batch_free(struct batch *batch);
 void batch_reset(struct batch *batch);
 
-/* Each adds one thing and copies what it needs; false: out of memory, and the batch must be given up. `partition`
- * is an index into partitions. */
+/* Each adds one thing and copies what it needs; false: out of memory, and the batch must be given up.
+ * `partition` is an index into partitions. */
 bool batch_add_partition(struct batch *batch, const struct batch_partition *partition);
 bool batch_accept(struct batch *batch, const struct identity_secret *secret, size_t partition,
-                  const struct event *event, const struct copy_origin *origin); /* open day: row, rollups, digest */
-bool batch_defer(struct batch *batch, size_t partition, const struct event *event, const struct copy_origin *origin,
+                  const struct event *event,
+                  const struct copy_origin *origin); /* open day: row, rollups, digest */
+bool batch_defer(struct batch *batch, size_t partition, const struct event *event,
+                 const struct copy_origin *origin,
                  bool counted); /* sealed day: waits for the store's answer */
-bool batch_segment_add(struct batch *batch, int32_t lane, uint16_t day, struct dedupe_key key, uint32_t content);
+bool batch_segment_add(struct batch *batch, int32_t lane, uint16_t day, struct dedupe_key key,
+                       uint32_t content);
 bool batch_dead(struct batch *batch, const struct identity_secret *secret, size_t partition,
                 const struct record *record, enum refusal reason, const char *detail);
 bool batch_duplicate(struct batch *batch, size_t partition);
@@ -157,8 +75,8 @@ bool batch_adopt_seal(struct batch *batch, int32_t lane, uint16_t day);
 bool batch_adopt_ceilings(struct batch *batch, int32_t lane, int64_t generation);
 bool batch_settle(struct batch *batch, struct ceiling_origin origin);
 
-/* The store's answer for one deferred event, before it reads the rollups: accepted adds rollups, ledger and digest;
- * else it is a duplicate, or a conflict. */
+/* The store's answer for one deferred event, before it reads the rollups: accepted adds rollups, ledger and
+ * digest; else it is a duplicate, or a conflict. */
 bool batch_sealed_accepted(struct batch *batch, const struct identity_secret *secret, size_t sealed);
 bool batch_sealed_repeated(struct batch *batch, size_t sealed, bool conflict);
 

@@ -1,5 +1,5 @@
-/* Encodes usage_event rows in PostgreSQL's binary COPY format (PostgreSQL manual, COPY, "Binary Format"), straight
- * from the event: no text, no allocation. */
+/* Encodes usage_event rows in PostgreSQL's binary COPY format (PostgreSQL manual, COPY, "Binary Format"),
+ * straight from the event: no text, no allocation. */
 #ifndef UB_COPY_H
 #define UB_COPY_H
 

@@ -25,7 +25,8 @@ struct ceiling_index {
     struct lookup by_meter; /* rows: groups, by meter and customer */
     struct group *groups;
     size_t group_count;
-    uint32_t *next; /* by ceiling: the next one of its group */
+    bool for_customers; /* some ceiling is for one customer */
+    uint32_t *next;     /* by ceiling: the next one of its group */
 };
 
 static struct ceiling_index *index_new(size_t capacity)
@@ -86,22 +87,18 @@ void ceiling_catalogue_free(struct ceiling_catalogue *catalogue)
     free(catalogue);
 }
 
-static uint64_t group_hash(struct text meter, struct text customer_id)
-{
-    return lookup_text(lookup_text(0, meter), customer_id);
-}
-
 /* Whose group a ceiling is in: its customer's, or the shared one (empty). */
 static struct text group_customer(const struct ceiling *ceiling)
 {
     return ceiling->who_kind == WHO_CUSTOMER ? ceiling->who : TEXT("");
 }
 
+/* hash: of the meter, then of the customer. */
 static struct group *group_find(const struct ceiling_catalogue *catalogue, struct text meter,
-                                struct text customer_id)
+                                struct text customer_id, uint64_t hash)
 {
     const struct ceiling_index *index = catalogue->index;
-    struct lookup_walk walk = lookup_walk(&index->by_meter, group_hash(meter, customer_id));
+    struct lookup_walk walk = lookup_walk(&index->by_meter, hash);
     uint32_t row;
     while ((row = lookup_next(&index->by_meter, &walk)) != LOOKUP_END) {
         const struct ceiling *first = &catalogue->ceilings[index->groups[row].first];
@@ -116,15 +113,16 @@ static void index_add(struct ceiling_catalogue *catalogue, uint32_t row)
     struct ceiling_index *index = catalogue->index;
     const struct ceiling *ceiling = &catalogue->ceilings[row];
     struct text customer_id = group_customer(ceiling);
-    struct group *group = group_find(catalogue, ceiling->meter, customer_id);
+    uint64_t hash = lookup_text(lookup_text(0, ceiling->meter), customer_id);
+    struct group *group = group_find(catalogue, ceiling->meter, customer_id, hash);
     if (group) {
         index->next[group->last] = row;
     } else {
-        lookup_insert(&index->by_meter, group_hash(ceiling->meter, customer_id),
-                      (uint32_t)index->group_count);
+        lookup_insert(&index->by_meter, hash, (uint32_t)index->group_count);
         group = &index->groups[index->group_count++];
         *group = (struct group){.first = row};
     }
+    index->for_customers |= ceiling->who_kind == WHO_CUSTOMER;
     group->last = row;
     group->period_mask |= 1u << ceiling->period;
     index->next[row] = LOOKUP_END;
@@ -164,8 +162,11 @@ struct ceiling_walk ceiling_walk(const struct ceiling_catalogue *catalogue, stru
     struct ceiling_walk walk = {.catalogue = catalogue, .shared = LOOKUP_END, .own = LOOKUP_END};
     if (!catalogue)
         return walk;
-    const struct group *shared = group_find(catalogue, meter, TEXT(""));
-    const struct group *own = group_find(catalogue, meter, customer_id);
+    uint64_t hash = lookup_text(0, meter);
+    const struct group *shared = group_find(catalogue, meter, TEXT(""), lookup_text(hash, TEXT("")));
+    const struct group *own = NULL;
+    if (catalogue->index->for_customers)
+        own = group_find(catalogue, meter, customer_id, lookup_text(hash, customer_id));
     if (shared)
         walk.shared = shared->first;
     if (own)

@@ -7,7 +7,8 @@
 #include "event.h"
 
 enum ceiling_period { PERIOD_HOUR, PERIOD_DAY, PERIOD_MONTH, PERIOD_COUNT }; /* UTC */
-/* Events of a period are counted until so long after its end; what is kept of periods before that is of no use. */
+/* Events of a period are counted until so long after its end; what is kept of periods before that is of no
+ * use. */
 #define CEILING_COUNTED_US (INT64_C(7) * 86400 * 1000000)
 
 enum ceiling_policy { POLICY_ALERT, POLICY_THROTTLE, POLICY_HARD_STOP, POLICY_COUNT };

@@ -180,15 +180,14 @@ uint32_t state_find(const struct ceiling_book *book, const struct state_key *key
     return LOOKUP_END;
 }
 
-uint32_t state_make(struct ceiling_book *book, const struct state_key *key, int64_t end_us)
+uint32_t state_make(struct ceiling_book *book, const struct state_key *key)
 {
     if (!lookup_reserve(&book->by_state, 1))
         return LOOKUP_END;
     uint32_t row = rows_take(&book->states);
     if (row == ROWS_NONE)
         return LOOKUP_END;
-    *state_at(book, row) =
-        (struct state){.live = true, .key = *key, .end_us = end_us, .verdict.meter = LOOKUP_END};
+    *state_at(book, row) = (struct state){.live = true, .key = *key, .verdict.meter = LOOKUP_END};
     intern_hold_again(&book->customers, key->customer);
     lookup_insert(&book->by_state, state_hash(key), row);
     return row;
@@ -201,8 +200,8 @@ void state_turn(struct ceiling_book *book, uint32_t row, const struct verdict *v
         lookup_remove(&book->by_key, key_hash(&state->key), row);
     if (!state->verdict.active && verdict->active)
         lookup_insert(&book->by_key, key_hash(&state->key), row);
-    if (verdict->active && state->end_us < book->next_end_us)
-        book->next_end_us = state->end_us;
+    if (verdict->active && verdict->end_us < book->next_end_us)
+        book->next_end_us = verdict->end_us;
     state->verdict = *verdict;
 }
 
@@ -242,7 +241,8 @@ bool ceiling_book_restore_counter(struct ceiling_book *book, const struct ceilin
 
 static bool verdict_restore(struct verdict *verdict, const struct ceiling_state *state)
 {
-    *verdict = (struct verdict){.version = state->version,
+    *verdict = (struct verdict){.end_us = state->period_end_us,
+                                .version = state->version,
                                 .transition = state->transition,
                                 .active = state->active,
                                 .meter = LOOKUP_END,
@@ -270,7 +270,7 @@ static uint32_t state_restored(struct ceiling_book *book, const struct ceiling_s
     if (key.ceiling != LOOKUP_END && key.scope != LOOKUP_END) {
         row = state_find(book, &key);
         if (row == LOOKUP_END)
-            row = state_make(book, &key, state->period_end_us);
+            row = state_make(book, &key);
     }
     intern_release(&book->customers, customer);
     return row;
@@ -290,6 +290,7 @@ bool ceiling_book_restore_state(struct ceiling_book *book, const struct ceiling_
 void ceiling_book_use(struct ceiling_book *book, const struct ceiling_catalogue *catalogue)
 {
     book->adopted = catalogue;
+    book->unjudged = true;
     counters_drop_unwatched(book);
 }
 
@@ -404,7 +405,7 @@ static void forget_counter(struct ceiling_book *book, uint32_t row)
 static void forget_state(struct ceiling_book *book, uint32_t row)
 {
     const struct state *state = state_at(book, row);
-    if (state->live && state->end_us <= book->horizon_us && !state->verdict.active &&
+    if (state->live && state->verdict.end_us <= book->horizon_us && !state->verdict.active &&
         !journal_pins(book, state->entry))
         state_drop(book, row);
 }

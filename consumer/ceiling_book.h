@@ -36,13 +36,14 @@ bool ceiling_book_count(struct ceiling_book *book, const struct event *event, st
 bool ceiling_book_counts(const struct ceiling_book *book, const struct event *event);
 
 /* Judges every counter again whose period is not over: after an adoption, a raised or lowered limit. Active
- * states whose ceiling is gone, or now means another period, meter or customer, are cleared. */
+ * states whose ceiling is gone, or now means another period, meter or customer, are cleared. A judgement that
+ * is undone is made again by the next tick(), as of DECIDED_BY_CEILINGS. */
 bool ceiling_book_judge(struct ceiling_book *book, enum decision_source source, int64_t now_us,
                         ceiling_decided decided, void *context);
 
 /* Clears every active state whose period is over, whether its customer is idle or not. */
 bool ceiling_book_tick(struct ceiling_book *book, int64_t now_us, ceiling_decided decided, void *context);
-int64_t ceiling_book_next_end_us(const struct ceiling_book *book); /* INT64_MAX: no state is active */
+int64_t ceiling_book_next_end_us(const struct ceiling_book *book); /* tick() has no work before */
 
 /* A new catalogue: shadow() at a batch boundary starts counting what it needs and nothing counts yet; then
  * seed() each sum that the store read right after that boundary's commit (it adds to what the shadow has
@@ -75,9 +76,9 @@ bool ceiling_book_states(const struct ceiling_book *book,
                          bool (*each)(void *context, const struct ceiling_state *state), void *context);
 
 /* From now on events of periods that ended at before_us or earlier are counted no more, and what is kept of
- * those periods is forgotten, a slice of the rows at each call, as far as nothing uncommitted touches it. Never
- * goes back. To be called after a restore with no earlier time than the restored rows were chosen by: a counter
- * that is not there counts from 0. */
+ * those periods is forgotten, a slice of the rows at each call, as far as nothing uncommitted touches it.
+ * Never goes back. To be called after a restore with no earlier time than the restored rows were chosen by: a
+ * counter that is not there counts from 0. */
 void ceiling_book_forget(struct ceiling_book *book, int64_t before_us);
 size_t ceiling_book_bytes(const struct ceiling_book *book);
 

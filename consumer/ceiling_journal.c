@@ -115,6 +115,10 @@ void ceiling_book_undo(struct ceiling_book *book, uint64_t mark)
         case ENTRY_CATALOGUE:
             book->shadow = book->adopted;
             book->adopted = entry.outgoing;
+            book->unjudged = true;
+            break;
+        case ENTRY_JUDGED:
+            book->owed = book->unjudged = true;
             break;
         }
     }
@@ -131,7 +135,7 @@ void ceiling_book_commit(struct ceiling_book *book, uint64_t mark)
             verdict_free(entry->former);
         else if (entry->kind == ENTRY_CATALOGUE)
             adopted = true;
-        else
+        else if (entry->kind != ENTRY_JUDGED)
             give_if_dropped(book, entry->row);
     }
     if (adopted)
@@ -155,7 +159,7 @@ static struct ceiling_state state_row(const struct ceiling_book *book, const str
                                 .ceiling = word_text(book, state->key.ceiling),
                                 .scope = word_text(book, state->key.scope),
                                 .period_start_us = state->key.start_us,
-                                .period_end_us = state->end_us,
+                                .period_end_us = state->verdict.end_us,
                                 .version = state->verdict.version,
                                 .transition = state->verdict.transition,
                                 .active = state->verdict.active};
@@ -179,7 +183,7 @@ bool ceiling_book_changes(struct ceiling_book *book, uint64_t mark,
     book->stamp++;
     for (uint64_t position = mark < book->first ? book->first : mark; position < book->next; position++) {
         const struct entry *entry = entry_at(book, position);
-        if (entry->kind == ENTRY_CATALOGUE || stamped(book, entry))
+        if (entry->kind == ENTRY_CATALOGUE || entry->kind == ENTRY_JUDGED || stamped(book, entry))
             continue;
         struct ceiling_change changed;
         if (entry->kind == ENTRY_DECIDED) {

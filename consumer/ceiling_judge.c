@@ -32,20 +32,20 @@ static void hash_text(crypto_generichash_state *hash, struct text text)
     crypto_generichash_update(hash, (const unsigned char *)text.bytes, text.length);
 }
 
-static void name_decision(const struct ceiling_book *book, const struct state *state, int64_t transition,
-                          char id[33])
+static void name_decision(const struct ceiling_book *book, const struct state_key *key,
+                          struct verdict *verdict)
 {
     crypto_generichash_state hash;
     unsigned char digest[DECISION_ID_BYTES];
     crypto_generichash_init(&hash, NULL, 0, sizeof digest);
-    hash_text(&hash, customer_text(book, state->key.customer));
-    hash_text(&hash, word_text(book, state->key.ceiling));
-    hash_text(&hash, word_text(book, state->key.scope));
-    hash_number(&hash, state->key.start_us);
-    hash_number(&hash, state->end_us);
-    hash_number(&hash, transition);
+    hash_text(&hash, customer_text(book, key->customer));
+    hash_text(&hash, word_text(book, key->ceiling));
+    hash_text(&hash, word_text(book, key->scope));
+    hash_number(&hash, key->start_us);
+    hash_number(&hash, verdict->end_us);
+    hash_number(&hash, verdict->transition);
     crypto_generichash_final(&hash, digest, sizeof digest);
-    sodium_bin2hex(id, 33, digest, sizeof digest);
+    sodium_bin2hex(verdict->decision_id, sizeof verdict->decision_id, digest, sizeof digest);
 }
 
 static enum ceiling_period period_between(int64_t start_us, int64_t end_us)
@@ -94,7 +94,7 @@ static bool recall(struct ceiling_book *book, struct verdict *verdict)
 static bool is_published(const struct ceiling_book *book, const struct state *state,
                          enum decision_source source, int64_t now_us)
 {
-    if (source == DECIDED_BY_EVENT && state->end_us <= now_us)
+    if (source == DECIDED_BY_EVENT && state->verdict.end_us <= now_us)
         return false;
     return !state_other_active(book, state, state->verdict.active);
 }
@@ -125,9 +125,9 @@ static bool tell(const struct ceiling_book *book, const struct state *state, con
                                 .meter = word_text(book, verdict->meter),
                                 .version = verdict->version,
                                 .policy = verdict->policy,
-                                .period = period_between(state->key.start_us, state->end_us),
+                                .period = period_between(state->key.start_us, state->verdict.end_us),
                                 .period_start_us = state->key.start_us,
-                                .period_end_us = state->end_us,
+                                .period_end_us = state->verdict.end_us,
                                 .transition = verdict->transition,
                                 .active = verdict->active,
                                 .limit = verdict->limit,
@@ -154,13 +154,14 @@ static bool verdict_of(struct ceiling_book *book, const struct turn *turn, struc
     verdict->transition++;
     verdict->active = turn->active;
     verdict->used = turn->used;
-    name_decision(book, state, verdict->transition, verdict->decision_id);
-    if (!turn->ceiling)
-        return true;
-    verdict->version = turn->ceiling->version;
-    verdict->policy = (uint8_t)turn->ceiling->policy;
-    verdict->limit = turn->ceiling->limit;
-    verdict->meter = word_keep(book, turn->ceiling->meter);
+    if (turn->ceiling) {
+        verdict->end_us = ceiling_period_end(turn->ceiling->period, state->key.start_us);
+        verdict->version = turn->ceiling->version;
+        verdict->policy = (uint8_t)turn->ceiling->policy;
+        verdict->limit = turn->ceiling->limit;
+        verdict->meter = word_keep(book, turn->ceiling->meter);
+    }
+    name_decision(book, &state->key, verdict);
     return verdict->meter != LOOKUP_END;
 }
 
@@ -225,7 +226,7 @@ static bool turn_counter(struct ceiling_book *book, const struct ceiling *ceilin
         return false;
     uint32_t row = state_find(book, &key);
     if (row == LOOKUP_END)
-        row = state_make(book, &key, counter->end_us);
+        row = state_make(book, &key);
     if (row == LOOKUP_END)
         return false;
     const struct turn turn = {.state = row,
@@ -242,7 +243,8 @@ bool judge_counted(struct ceiling_book *book, const struct ceiling *ceiling, uin
 {
     const struct counter *counter = counter_at(book, counter_row);
     /* Whatever is judged at each event is cleared by now; that spares the common case a look at the state. */
-    if (ceiling->who_kind != WHO_PLAN && counter->used <= ceiling->limit && before <= ceiling->clear_level)
+    if (!book->unjudged && ceiling->who_kind != WHO_PLAN && counter->used <= ceiling->limit &&
+        before <= ceiling->clear_level)
         return true;
     uint32_t row = state_of(book, ceiling, counter);
     enum judgement judgement = judge(book, ceiling, counter, row, before, cause->now_us);
@@ -284,7 +286,7 @@ static uint32_t counter_of(const struct ceiling_book *book, const struct state *
     struct counter_key key = {.customer = state->key.customer,
                               .meter = state->verdict.meter,
                               .scope = state->key.scope,
-                              .period = period_between(state->key.start_us, state->end_us),
+                              .period = period_between(state->key.start_us, state->verdict.end_us),
                               .start_us = state->key.start_us};
     return counter_find(book, &key);
 }
@@ -294,7 +296,7 @@ static const struct ceiling *meant_ceiling(const struct ceiling_book *book, cons
 {
     const struct ceiling *ceiling =
         ceiling_catalogue_find(book->adopted, word_text(book, state->key.ceiling));
-    if (!ceiling || ceiling->period != period_between(state->key.start_us, state->end_us))
+    if (!ceiling || ceiling->period != period_between(state->key.start_us, state->verdict.end_us))
         return NULL;
     struct text meter = word_text(book, state->verdict.meter); /* empty: restored without its flag */
     if (meter.length > 0 && !text_equal(ceiling->meter, meter))
@@ -331,7 +333,7 @@ static bool pick_ended(struct ceiling_book *book, int64_t now_us)
     book->pick_count = 0;
     while ((row = lookup_each(&book->by_key, &cell)) != LOOKUP_END) {
         const struct pick pick = {.key = state_at(book, row)->key, .state = row};
-        if (state_at(book, row)->end_us <= now_us && !pick_add(book, &pick))
+        if (state_at(book, row)->verdict.end_us <= now_us && !pick_add(book, &pick))
             return false;
     }
     return true;
@@ -343,26 +345,9 @@ static int64_t least_end_us(const struct ceiling_book *book)
     size_t cell = 0;
     uint32_t row;
     while ((row = lookup_each(&book->by_key, &cell)) != LOOKUP_END)
-        if (state_at(book, row)->end_us < least_us)
-            least_us = state_at(book, row)->end_us;
+        if (state_at(book, row)->verdict.end_us < least_us)
+            least_us = state_at(book, row)->verdict.end_us;
     return least_us;
-}
-
-bool ceiling_book_tick(struct ceiling_book *book, int64_t now_us, ceiling_decided decided, void *context)
-{
-    if (now_us < ceiling_book_next_end_us(book))
-        return true;
-    const struct cause cause = {
-        .source = DECIDED_BY_CLOCK, .now_us = now_us, .decided = decided, .context = context};
-    if (!pick_ended(book, now_us) || !clear_picked(book, REASON_PERIOD_OVER, &cause))
-        return false;
-    book->next_end_us = least_end_us(book);
-    return true;
-}
-
-int64_t ceiling_book_next_end_us(const struct ceiling_book *book)
-{
-    return book->by_key.count > 0 ? book->next_end_us : INT64_MAX;
 }
 
 static bool pick_gone(struct ceiling_book *book)
@@ -428,6 +413,31 @@ bool ceiling_book_judge(struct ceiling_book *book, enum decision_source source, 
                         ceiling_decided decided, void *context)
 {
     const struct cause cause = {.source = source, .now_us = now_us, .decided = decided, .context = context};
+    if (!journal_reserve(book, 1))
+        return false;
+    journal_add(book, (struct entry){.kind = ENTRY_JUDGED}, NULL);
+    book->owed = book->unjudged = false;
     return pick_gone(book) && clear_picked(book, REASON_CEILING_GONE, &cause) &&
            pick_counters(book, now_us) && turn_picked(book, &cause);
+}
+
+bool ceiling_book_tick(struct ceiling_book *book, int64_t now_us, ceiling_decided decided, void *context)
+{
+    if (now_us < ceiling_book_next_end_us(book))
+        return true;
+    const struct cause cause = {
+        .source = DECIDED_BY_CLOCK, .now_us = now_us, .decided = decided, .context = context};
+    if (book->owed && !ceiling_book_judge(book, DECIDED_BY_CEILINGS, now_us, decided, context))
+        return false;
+    if (!pick_ended(book, now_us) || !clear_picked(book, REASON_PERIOD_OVER, &cause))
+        return false;
+    book->next_end_us = least_end_us(book);
+    return true;
+}
+
+int64_t ceiling_book_next_end_us(const struct ceiling_book *book)
+{
+    if (book->owed)
+        return INT64_MIN;
+    return book->by_key.count > 0 ? book->next_end_us : INT64_MAX;
 }

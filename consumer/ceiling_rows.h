@@ -24,6 +24,7 @@ struct counter {
 
 /* What a transition changes in a state. */
 struct verdict {
+    int64_t end_us; /* of the period; a redefined ceiling may begin another kind of period at the same time */
     int64_t version;
     int64_t transition; /* 0: never crossed, as good as not there */
     bool active;
@@ -44,17 +45,17 @@ struct state_key {
 struct state {
     bool live;
     struct state_key key;
-    int64_t end_us;
     struct verdict verdict;
     uint64_t entry; /* as in struct counter */
     uint64_t stamp;
 };
 
 enum entry_kind {
-    ENTRY_COUNTED,  /* a counter, by delta */
-    ENTRY_ADOPTED,  /* a counter that was partial */
-    ENTRY_DECIDED,  /* a state; `former` verdict */
-    ENTRY_CATALOGUE /* adopt(): `outgoing` catalogue */
+    ENTRY_COUNTED,   /* a counter, by delta */
+    ENTRY_ADOPTED,   /* a counter that was partial */
+    ENTRY_DECIDED,   /* a state; `former` verdict */
+    ENTRY_CATALOGUE, /* adopt(): `outgoing` catalogue */
+    ENTRY_JUDGED     /* judge() */
 };
 struct entry {
     enum entry_kind kind;
@@ -78,15 +79,17 @@ struct pick {
 struct ceiling_book {
     int32_t lane;
     const struct ceiling_catalogue *adopted, *shadow;
+    bool unjudged;      /* some states may not be as the adopted catalogue says: judge() has not been here */
+    bool owed;          /* judge() was here, and was taken back */
     int64_t horizon_us; /* periods that ended here or before are not counted */
     struct intern customers, words;
     struct rows counters, states;
-    struct lookup by_counter; /* counters by their whole key */
-    struct lookup by_state;   /* states by their whole key */
-    struct lookup by_key;     /* active states by customer, ceiling, scope */
-    int64_t next_end_us;      /* no active state ends before */
+    struct lookup by_counter;            /* counters by their whole key */
+    struct lookup by_state;              /* states by their whole key */
+    struct lookup by_key;                /* active states by customer, ceiling, scope */
+    int64_t next_end_us;                 /* no active state ends before */
     uint32_t swept_counter, swept_state; /* where forgetting goes on */
-    struct entry *entries;    /* ring of entry_capacity, a power of two */
+    struct entry *entries;               /* ring of entry_capacity, a power of two */
     size_t entry_capacity;
     uint64_t first, next, marked; /* positions: oldest entry, next entry, newest mark */
     uint64_t stamp;
@@ -122,7 +125,7 @@ void counter_drop(struct ceiling_book *book,
 void counter_give(struct ceiling_book *book, uint32_t row); /* the memory */
 void counters_drop_unwatched(struct ceiling_book *book);    /* that neither catalogue looks at */
 uint32_t state_find(const struct ceiling_book *book, const struct state_key *key);
-uint32_t state_make(struct ceiling_book *book, const struct state_key *key, int64_t end_us);
+uint32_t state_make(struct ceiling_book *book, const struct state_key *key);
 void state_turn(struct ceiling_book *book, uint32_t row,
                 const struct verdict *verdict); /* needs room in by_key */
 int state_key_order(const struct ceiling_book *book, const struct state_key *a, const struct state_key *b);

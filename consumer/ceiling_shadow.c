@@ -40,6 +40,7 @@ bool ceiling_book_adopt(struct ceiling_book *book)
     journal_add(book, (struct entry){.kind = ENTRY_CATALOGUE, .outgoing = book->adopted}, NULL);
     book->adopted = book->shadow;
     book->shadow = NULL;
+    book->unjudged = true;
     for (uint32_t row = 0; row < book->counters.count; row++) {
         struct counter *counter = counter_at(book, row);
         if (!counter->live || !counter->partial)

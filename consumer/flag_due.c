@@ -6,7 +6,6 @@
 
 void flag_book_epoch(struct flag_book *book, int64_t epoch)
 {
-    assert(epoch > book->highest_epoch);
     book->epoch = epoch;
     book->count = 0;
 }

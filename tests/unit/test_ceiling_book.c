@@ -257,6 +257,115 @@ START_TEST(a_ceiling_given_to_another_customer_clears_the_first)
 }
 END_TEST
 
+START_TEST(a_judgement_taken_back_is_made_again_by_the_next_tick)
+{
+    rule("cap", "*", PERIOD_DAY, 10);
+    use("acme", 11, NOW_US);
+    struct ceiling_catalogue *raised = other_catalogue("cap", "*", 20);
+    ck_assert(ceiling_book_shadow(book, raised));
+    ck_assert(ceiling_book_adopt(book));
+    uint64_t mark = ceiling_book_mark(book);
+    ceiling_book_commit(book, mark);
+    heard_clear();
+    ck_assert(ceiling_book_judge(book, DECIDED_BY_CEILINGS, NOW_US, hear, NULL));
+    ceiling_book_undo(book, 0);
+    ck_assert_int_le(ceiling_book_next_end_us(book), NOW_US);
+    ck_assert(ceiling_book_tick(book, NOW_US, hear, NULL));
+    ck_assert_str_eq(heard(), "acme/cap -2 11>11/20 ceilings\nacme/cap -2 11>11/20 ceilings\n");
+    ck_assert_int_gt(ceiling_book_next_end_us(book), NOW_US);
+    ceiling_catalogue_free(raised);
+}
+END_TEST
+
+START_TEST(an_adoption_taken_back_leaves_the_former_ceilings_and_the_seeded_shadow)
+{
+    rule("cap", "*", PERIOD_HOUR, 10);
+    use("acme", 5, NOW_US);
+    uint64_t mark = ceiling_book_mark(book);
+    struct ceiling_catalogue *other = other_catalogue("day", "*", 10);
+    ck_assert(ceiling_book_shadow(book, other));
+    ceiling_book_commit(book, mark);
+    use("acme", 1, NOW_US);
+    struct ceiling_counter sum = {.customer_id = TEXT("acme"),
+                                  .meter = TEXT("tokens"),
+                                  .period = PERIOD_DAY,
+                                  .scope = TEXT("{}"),
+                                  .used = 5 * DECIMAL_ONE,
+                                  .period_start_us = ceiling_period_start(PERIOD_DAY, NOW_US)};
+    ck_assert(ceiling_book_wants_seed(book, sum.customer_id, sum.meter, PERIOD_DAY, sum.scope));
+    ck_assert(!ceiling_book_wants_seed(book, sum.customer_id, sum.meter, PERIOD_HOUR, sum.scope));
+    ck_assert(ceiling_book_seed(book, &sum));
+    ck_assert_str_eq(changes(book, mark), "acme tokens hour 6\n");
+    ck_assert(ceiling_book_adopt(book));
+    ck_assert_str_eq(changes(book, mark), "acme tokens hour 6\nacme tokens day 6\n");
+    ceiling_book_undo(book, mark);
+    ck_assert_ptr_eq(ceiling_book_catalogue(book), catalogue);
+    use("acme", 1, NOW_US);
+    use("acme", 5, NOW_US);
+    ck_assert_str_eq(heard(), "acme/cap +1 6>11/10 event\n");
+    ck_assert(ceiling_book_adopt(book));
+    heard_clear();
+    ck_assert(ceiling_book_judge(book, DECIDED_BY_CEILINGS, NOW_US, hear, NULL));
+    ck_assert_str_eq(heard(), "acme/cap -2 11>11/10 ceilings gone\nacme/day +1 11>11/10 ceilings\n");
+    ceiling_book_commit(book, ceiling_book_mark(book));
+    ck_assert_ptr_eq(ceiling_book_catalogue(book), other);
+    ceiling_book_free(book); /* before the catalogue that it was given */
+    book = NULL;
+    ceiling_catalogue_free(other);
+}
+END_TEST
+
+START_TEST(a_ceiling_that_now_means_another_period_starts_anew)
+{
+    int64_t midnight_us = ceiling_period_start(PERIOD_DAY, NOW_US);
+    rule("cap", "*", PERIOD_HOUR, 10);
+    ck_assert(count(book, "acme", "tokens", "", 11, midnight_us, midnight_us));
+    struct ceiling_catalogue *other = other_catalogue("cap", "*", 10);
+    heard_clear();
+    ck_assert(ceiling_book_shadow(book, other));
+    struct ceiling_counter sum = {.customer_id = TEXT("acme"),
+                                  .meter = TEXT("tokens"),
+                                  .period = PERIOD_DAY,
+                                  .scope = TEXT("{}"),
+                                  .used = 11 * DECIMAL_ONE,
+                                  .period_start_us = midnight_us};
+    ck_assert(ceiling_book_seed(book, &sum));
+    ck_assert(ceiling_book_adopt(book));
+    ck_assert(ceiling_book_judge(book, DECIDED_BY_CEILINGS, midnight_us, hear, NULL));
+    ck_assert_str_eq(heard(), "acme/cap -2 11>11/10 ceilings gone\nacme/cap +3 11>11/10 ceilings\n");
+    ck_assert(ceiling_book_tick(book, midnight_us + HOUR_US, hear, NULL));
+    ck_assert_uint_eq(heard_count(), 2);
+    ck_assert_int_eq(ceiling_book_next_end_us(book), midnight_us + 24 * HOUR_US);
+    ceiling_book_free(book);
+    book = NULL;
+    ceiling_catalogue_free(other);
+}
+END_TEST
+
+START_TEST(a_cancelled_shadow_leaves_no_trace)
+{
+    rule("cap", "*", PERIOD_HOUR, 10);
+    struct ceiling_catalogue *other = other_catalogue("day", "*", 10);
+    for (int round = 0; round < 3; round++) {
+        uint64_t mark = ceiling_book_mark(book);
+        ck_assert(ceiling_book_shadow(book, other));
+        use("acme", 3, NOW_US);
+        ceiling_book_cancel(book);
+        if (round == 0)
+            ceiling_book_undo(book, mark);
+        else
+            ceiling_book_commit(book, ceiling_book_mark(book));
+    }
+    ck_assert(ceiling_book_shadow(book, other));
+    use("acme", 3, NOW_US);
+    ck_assert(ceiling_book_adopt(book));
+    ck_assert_str_eq(changes(book, 0), "acme tokens hour 9\nacme tokens day 3\n");
+    ceiling_book_free(book);
+    book = NULL;
+    ceiling_catalogue_free(other);
+}
+END_TEST
+
 START_TEST(undo_restores_counters_and_states_and_the_next_decision_is_the_same)
 {
     rule("cap", "*", PERIOD_DAY, 10);
@@ -422,6 +531,10 @@ int main(void)
     tcase_add_test(tcase, of_each_key_the_latest_crossed_period_counts);
     tcase_add_test(tcase, forgotten_periods_are_not_counted_again_from_nothing);
     tcase_add_test(tcase, more_than_128_bits_are_refused_and_can_be_undone);
+    tcase_add_test(tcase, a_judgement_taken_back_is_made_again_by_the_next_tick);
+    tcase_add_test(tcase, an_adoption_taken_back_leaves_the_former_ceilings_and_the_seeded_shadow);
+    tcase_add_test(tcase, a_ceiling_that_now_means_another_period_starts_anew);
+    tcase_add_test(tcase, a_cancelled_shadow_leaves_no_trace);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

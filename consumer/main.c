@@ -13,6 +13,7 @@ static const struct command commands[] = {
     {"migrate", "make the tables, roles and partitions", cmd_migrate},
     {"check", "check the configuration and what it names", cmd_check},
     {"ceilings", "limits on use: apply, list", cmd_ceilings},
+    {"dead-letters", "refused records: list, show, replay", cmd_dead_letters},
     {"seal", "seal days, by which PostgreSQL finds their repeats", cmd_seal},
     {NULL, NULL, NULL},
 };

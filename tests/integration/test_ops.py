@@ -1,7 +1,10 @@
 """The operator's commands."""
+import base64
 import json
+import zlib
 
 import pytest
+from oracle import partition_of
 from psycopg2 import sql
 from psycopg2.errors import UniqueViolation
 
@@ -177,3 +180,125 @@ class TestSeal:
         done = scene.usagebox.command("seal", "--wait", "300ms", check=False)
         assert done.returncode == 1 and "another process is sealing" in done.stderr
         other.close()
+
+
+class TestDeadLetters:
+    EVENT = {"event_id": "e1", "customer_id": "acme-co", "meter": "tool_calls", "quantity": 1}
+
+    def refuse(self, scene, payload, reason="key_mismatch", key=b"someone", partition=0, headers=(),
+               record_time="2026-11-02T18:00:00.123Z", topic=None):
+        """A row of dead_letter as the pipeline leaves it; returns its id."""
+        payload = json.dumps(payload).encode() if isinstance(payload, dict) else payload
+        listed = json.dumps([[name, None if value is None else base64.b64encode(value).decode()]
+                             for name, value in headers])
+        return scene.query("INSERT INTO dead_letter (reason, detail, key, payload, headers, record_time, topic, "
+                           "kafka_partition, kafka_offset) VALUES (%s, 'a detail', %s, %s, %s, %s, %s, %s, 7) RETURNING "
+                           "dead_letter_id", reason, key, payload, listed, record_time,
+                           topic or scene.topics.usage[0], partition)[0][0]
+
+    def replay(self, scene, *arguments, code=0):
+        done = scene.usagebox.command("dead-letters", "replay", "--json", *map(str, arguments), check=False)
+        assert done.returncode == code, done.stderr + done.stdout
+        return json.loads(done.stdout) if done.stdout else done.stderr
+
+    def sent(self, scene):
+        return scene.topics.read(scene.topics.usage[0])
+
+    def test_a_record_under_the_wrong_key_is_sent_where_it_belongs(self, scene):
+        wrong = (partition_of(b"acme-co", 3) + 1) % 3
+        payload = b'{"event_id" : "e1",  "customer_id":"acme-co"}'
+        identifier = self.refuse(scene, payload, partition=wrong)
+        done = self.replay(scene, identifier)
+        assert (done["sent"], done["skipped"], done["failed"]) == (1, 0, 0)
+        [record] = self.sent(scene)
+        assert (record.key, record.partition, record.value) == (b"acme-co", partition_of(b"acme-co", 3), payload)
+        assert scene.value("SELECT replayed_at IS NOT NULL FROM dead_letter")
+
+    def test_the_partitioner_that_was_learned_is_used(self, scene):
+        scene.configure({"kafka": {"partitioner": "auto"}})
+        scene.query("INSERT INTO setting VALUES ('partitioner', 'crc32')")
+        self.replay(scene, self.refuse(scene, self.EVENT))
+        assert self.sent(scene)[0].partition == zlib.crc32(b"acme-co") % 3
+
+    def test_headers_go_along_with_the_time_of_the_first_record(self, scene):
+        self.replay(scene, self.refuse(scene, self.EVENT, headers=[("event_id", b"h1"), ("raw", b"\x00\xff"),
+                                                                   ("none", None), ("raw", b"")]))
+        assert self.sent(scene)[0].headers == (("event_id", b"h1"), ("raw", b"\x00\xff"), ("none", None), ("raw", b""),
+                                               ("usagebox_time", b"1793642400123"))
+
+    def test_a_time_brought_along_from_an_earlier_replay_stays(self, scene):
+        self.replay(scene, self.refuse(scene, self.EVENT, headers=[("usagebox_time", b"1700000000000")]))
+        assert self.sent(scene)[0].headers == (("usagebox_time", b"1700000000000"),)
+
+    def test_a_record_that_names_no_customer_goes_back_as_it_came(self, scene):
+        self.replay(scene, self.refuse(scene, b"{", headers=[("event_id", b"h1")], partition=2, key=b"\xff\x00"))
+        self.replay(scene, self.refuse(scene, None, headers=[("event_id", b"h2")], partition=2, key=None))
+        assert [(r.key, r.value, r.partition) for r in self.sent(scene)] == [(b"\xff\x00", b"{", 2), (None, None, 2)]
+
+    def test_one_without_an_event_id_is_skipped_unless_forced(self, scene):
+        identifier = self.refuse(scene, {"customer_id": "acme-co"}, reason="missing_field")
+        done = self.replay(scene, identifier, code=1)
+        assert done["skipped"] == 1 and "no event_id" in done["dead_letters"][0]["detail"]
+        assert self.replay(scene, "--all")["skipped"] == 1
+        assert self.sent(scene) == []
+        assert self.replay(scene, identifier, "--force")["sent"] == 1
+
+    def test_replayed_ones_are_left_alone_unless_asked_for_again(self, scene):
+        identifier = self.refuse(scene, self.EVENT)
+        self.replay(scene, "--all")
+        assert self.replay(scene, "--all")["sent"] == 0
+        assert "--again" in self.replay(scene, identifier, code=1)["dead_letters"][0]["detail"]
+        assert self.replay(scene, identifier, "--again")["sent"] == 1
+
+    def test_a_dry_run_sends_nothing(self, scene):
+        self.refuse(scene, self.EVENT)
+        done = self.replay(scene, "--all", "--dry-run")
+        assert done["sent"] == 1 and done["dead_letters"][0]["detail"] == "would be sent"
+        assert self.sent(scene) == [] and scene.value("SELECT replayed_at FROM dead_letter") is None
+
+    def test_a_reason_chooses(self, scene):
+        self.refuse(scene, self.EVENT, reason="too_old")
+        self.refuse(scene, {**self.EVENT, "event_id": "e2"})
+        self.replay(scene, "--reason", "too_old")
+        assert [json.loads(r.value)["event_id"] for r in self.sent(scene)] == ["e1"]
+
+    def test_a_topic_that_nobody_reads_is_not_sent_to(self, scene):
+        done = self.replay(scene, self.refuse(scene, self.EVENT, topic="elsewhere"), code=1)
+        assert "kafka.usage_topics" in done["dead_letters"][0]["detail"]
+
+    def test_more_than_one_chunk_is_sent_each_once(self, scene):
+        for number in range(120):
+            self.refuse(scene, {**self.EVENT, "event_id": f"e{number}"})
+        assert self.replay(scene, "--all")["sent"] == 120
+        assert sorted(json.loads(r.value)["event_id"] for r in self.sent(scene)) == sorted(f"e{n}" for n in range(120))
+
+    @pytest.mark.parametrize("arguments", [[], ["--all", "1"], ["x"], ["--reason", "nonsense"], ["--all", "--since", "y"]])
+    def test_unclear_orders_are_wrong_usage(self, scene, arguments):
+        self.replay(scene, *arguments, code=2)
+
+    def test_an_unknown_id_is_said(self, scene):
+        assert "no such" in self.replay(scene, 99, code=1)["dead_letters"][0]["detail"]
+
+    def test_list_filters_and_limits_the_newest_first(self, scene):
+        for number in range(3):
+            self.refuse(scene, self.EVENT, partition=number)
+        listed = json.loads(scene.usagebox.command("dead-letters", "list", "--json", "--limit", "2").stdout)
+        assert [d["partition"] for d in listed["dead_letters"]] == [2, 1] and listed["more"]
+        only = scene.usagebox.command("dead-letters", "list", "--json", "--partition", "0", "--since", "1h",
+                                      "--reason", "key_mismatch").stdout
+        assert [d["record_time"] for d in json.loads(only)["dead_letters"]] == ["2026-11-02T18:00:00.123Z"]
+        none = scene.usagebox.command("dead-letters", "list", "--topic", "elsewhere").stdout
+        assert none == "no dead letters\n"
+
+    def test_show_gives_text_where_it_is_text_and_bytes_where_it_is_not(self, scene):
+        identifier = self.refuse(scene, b"\xff\x00", key="kü".encode(), headers=[("a", b"b"), ("c", None)])
+        shown = json.loads(scene.usagebox.command("dead-letters", "show", str(identifier), "--json").stdout)
+        assert (shown["key"], shown["payload"], shown["payload_hex"]) == ("kü", None, "ff00")
+        assert shown["headers"] == [{"name": "a", "value": "b"}, {"name": "c", "value": None}]
+        assert "replay" in shown["hint"]
+        text = scene.usagebox.command("dead-letters", "show", str(identifier)).stdout
+        assert "2 bytes, not UTF-8: ff00" in text and "header       a: b" in text
+
+    def test_what_a_producer_sent_cannot_write_to_the_terminal(self, scene):
+        identifier = self.refuse(scene, b'{"\x1b[31m": 1}')
+        assert "\x1b" not in scene.usagebox.command("dead-letters", "show", str(identifier)).stdout

@@ -1,0 +1,292 @@
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "../rollup/migrate.h"
+#include "dead_letters.h"
+#include "progress.h"
+#include "replay.h"
+#include "tables.h"
+#include "units.h"
+
+enum { CHUNK_ROWS = 50, ID_BYTES = 21 };
+enum { WITH_IDS = DEAD_LETTER_FILTER_PARAMETERS, WITH_AGAIN, WITH_AFTER, WITH_UNTIL, PARAMETERS };
+
+struct replay_choice {
+    struct dead_letter_filter filter;
+    bool all, again, force, dry_run;
+};
+
+/* One run. */
+struct replaying {
+    struct command_context *context;
+    struct replay_choice choice;
+    const char *parameters[PARAMETERS];
+    char *ids; /* "{1,2}" as they were given; NULL: by the filter */
+    struct pg pg;
+    struct replay *replay;
+    struct table *table;
+    struct progress progress;
+    char after[ID_BYTES], until[ID_BYTES]; /* dead_letter_ids: the rows to come */
+    int64_t chosen, sent, skipped, failed;
+};
+
+static const struct table_column columns[] = {{"id", TABLE_INTEGER},
+                                              {"replayed", TABLE_BOOL},
+                                              {"topic", TABLE_TEXT},
+                                              {"partition", TABLE_INTEGER},
+                                              {"key", TABLE_TEXT},
+                                              {"detail", TABLE_TEXT},
+                                              {NULL, 0}};
+
+/* $5: the ids, or null; $6: those replayed before, too; $7: behind this one. */
+#define CHOSEN_SQL                                                                                           \
+    "FROM dead_letter WHERE " DEAD_LETTER_FILTER_SQL " AND ($5::bigint[] IS NULL OR dead_letter_id = ANY "   \
+    "($5::bigint[])) AND ($6::boolean OR replayed_at IS NULL) AND dead_letter_id > $7::bigint"
+static const char count_sql[] =
+    "SELECT count(*), coalesce(max(dead_letter_id), 0)::text, "
+    "coalesce((SELECT value FROM setting WHERE name = 'partitioner'), '') " CHOSEN_SQL;
+static const char chunk_sql[] =
+    "SELECT dead_letter_id, topic, kafka_partition, key, payload, headers, record_time " CHOSEN_SQL
+    " AND dead_letter_id <= $8::bigint ORDER BY dead_letter_id LIMIT 50";
+
+static bool add_row(struct replaying *r, int64_t id, bool replayed, const struct replay_letter *letter,
+                    const char *detail)
+{
+    const struct text none = {NULL, 0};
+    char id_text[ID_BYTES], partition[12];
+    snprintf(id_text, sizeof id_text, "%" PRId64, id);
+    snprintf(partition, sizeof partition, "%" PRId32, letter ? letter->to_partition : 0);
+    const struct text cells[] = {text_of(id_text),
+                                 replayed ? TEXT("true") : TEXT("false"),
+                                 letter ? text_of(letter->topic) : none,
+                                 letter ? text_of(partition) : none,
+                                 letter ? letter->to_key : none,
+                                 *detail ? text_of(detail) : none};
+    return table_add(r->table, cells) || pg_fail(&r->pg, PG_OTHER, "out of memory");
+}
+
+/* Ids that were asked for and won't be sent. */
+static bool tell_missing(struct replaying *r)
+{
+    static const char sql[] = "SELECT id, dead_letter_id IS NOT NULL FROM unnest($1::bigint[]) id "
+                              "LEFT JOIN dead_letter ON dead_letter_id = id "
+                              "WHERE dead_letter_id IS NULL OR (replayed_at IS NOT NULL AND NOT $2::boolean)";
+    if (!r->ids)
+        return true;
+    PG_RESULT *result = pg_query(&r->pg, sql, (const char *[]){r->ids, r->parameters[WITH_AGAIN]}, 2);
+    for (int row = 0; result && row < PQntuples(result); row++) {
+        bool there = pg_bool(result, row, 1);
+        r->skipped++;
+        if (!add_row(r, pg_int8(result, row, 0), false, NULL,
+                     there ? "replayed before: --again sends it once more" : "there is no such dead letter"))
+            return false;
+    }
+    return result;
+}
+
+/* False for a failure; nothing chosen leaves replay NULL. */
+static bool begin(struct replaying *r, const struct config *config)
+{
+    char error[512];
+    enum partitioner stored = PARTITIONER_COUNT - 1;
+    PG_RESULT *result = pg_query(&r->pg, count_sql, r->parameters, WITH_AFTER + 1);
+    if (!result)
+        return false;
+    r->chosen = pg_int8(result, 0, 0);
+    snprintf(r->until, sizeof r->until, "%.*s", (int)sizeof r->until - 1, PQgetvalue(result, 0, 1));
+    while (stored > PARTITIONER_UNKNOWN &&
+           !text_equal(pg_text(result, 0, 2), text_of(partitioner_names[stored])))
+        stored--;
+    if (r->chosen == 0)
+        return true;
+    r->progress = progress_begin("replaying", (uint64_t)r->chosen);
+    r->replay = replay_new(config, stored, error, sizeof error);
+    return r->replay || pg_fail(&r->pg, PG_OTHER, "%s", error);
+}
+
+static struct replay_letter letter_of(const PGresult *result, int row)
+{
+    const struct text none = {NULL, 0};
+    return (struct replay_letter){
+        .id = pg_int8(result, row, 0),
+        .topic = PQgetvalue(result, row, 1),
+        .partition = pg_int4(result, row, 2),
+        .key = PQgetisnull(result, row, 3) ? none : pg_text(result, row, 3),
+        .payload = PQgetisnull(result, row, 4) ? none : pg_text(result, row, 4),
+        .headers = pg_text(result, row, 5),
+        .record_time_ms = PQgetisnull(result, row, 6) ? -1 : pg_time_us(result, row, 6) / 1000,
+    };
+}
+
+/* Marks what Kafka has acknowledged. Between the two a crash makes it be sent twice, which counts nothing
+ * twice. */
+static bool mark(struct replaying *r, const struct replay_letter *letters, int count)
+{
+    char ids[CHUNK_ROWS * (ID_BYTES + 1) + 3] = "{";
+    size_t used = 1;
+    for (int i = 0; i < count; i++)
+        if (letters[i].delivered)
+            used += (size_t)snprintf(ids + used, sizeof ids - used, "%s%" PRId64, used > 1 ? "," : "",
+                                     letters[i].id);
+    snprintf(ids + used, sizeof ids - used, "}");
+    PG_RESULT *result = pg_query(
+        &r->pg, "UPDATE dead_letter SET replayed_at = now() WHERE dead_letter_id = ANY ($1::bigint[])",
+        (const char *[]){ids}, 1);
+    return result;
+}
+
+static bool tell(struct replaying *r, const struct replay_letter *letter)
+{
+    bool planned = r->choice.dry_run && letter->ready;
+    r->sent += letter->delivered || planned;
+    r->failed += letter->ready && !letter->delivered && !planned;
+    r->skipped += !letter->ready;
+    return add_row(r, letter->id, letter->delivered, letter, planned ? "would be sent" : letter->detail);
+}
+
+static bool send_chunk(struct replaying *r, struct replay_letter *letters, int count)
+{
+    bool done = true;
+    for (int i = 0; i < count && done; i++)
+        done = replay_plan(r->replay, &letters[i], r->choice.force) ||
+               pg_fail(&r->pg, PG_OTHER, "out of memory");
+    for (int i = 0; i < count && done && !r->choice.dry_run; i++)
+        if (letters[i].ready)
+            replay_send(r->replay, &letters[i]);
+    replay_wait(r->replay);
+    done = done && (r->choice.dry_run || mark(r, letters, count));
+    for (int i = 0; i < count && done; i++)
+        done = tell(r, &letters[i]);
+    return done;
+}
+
+/* *count 0: that was the last of them. */
+static bool replay_chunk(struct replaying *r, int *count)
+{
+    struct replay_letter letters[CHUNK_ROWS];
+    PG_RESULT *result = pg_query(&r->pg, chunk_sql, r->parameters, PARAMETERS);
+    if (!result)
+        return false;
+    *count = PQntuples(result);
+    for (int i = 0; i < *count; i++)
+        letters[i] = letter_of(result, i);
+    if (*count > 0)
+        snprintf(r->after, sizeof r->after, "%" PRId64, letters[*count - 1].id);
+    bool done = send_chunk(r, letters, *count);
+    for (int i = 0; i < *count; i++)
+        replay_letter_free(&letters[i]);
+    return done;
+}
+
+static bool replay_chosen(struct replaying *r)
+{
+    int count = 1;
+    while (count > 0) {
+        if (!replay_chunk(r, &count))
+            return false;
+        progress_update(&r->progress, (uint64_t)(r->sent + r->failed + r->skipped));
+    }
+    return true;
+}
+
+static bool print_replayed(const struct replaying *r)
+{
+    if (r->context->json)
+        return json_print(json_pack("{s:b, s:I, s:I, s:I, s:o}", "dry_run", r->choice.dry_run, "sent",
+                                    (json_int_t)r->sent, "skipped", (json_int_t)r->skipped, "failed",
+                                    (json_int_t)r->failed, "dead_letters", table_json(r->table)),
+                          stdout);
+    if (r->sent + r->skipped + r->failed > 0)
+        table_print(r->table, stdout);
+    printf("%s%" PRId64 " sent, %" PRId64 " skipped, %" PRId64 " failed\n",
+           r->choice.dry_run ? "dry run, nothing is sent: " : "", r->sent, r->skipped, r->failed);
+    return true;
+}
+
+static int run(struct replaying *r, const struct config *config)
+{
+    bool done = pg_open(&r->pg, config->postgres.dsn, r->context->name) &&
+                migrate_check(&r->pg, migrations) && tell_missing(r) && begin(r, config) &&
+                (!r->replay || replay_chosen(r));
+    progress_end(&r->progress);
+    replay_free(r->replay);
+    pg_close(&r->pg);
+    if (!print_replayed(r)) /* what was sent before a failure, too */
+        return command_fail(r->context, EXIT_FAILED, "out of memory");
+    if (!done)
+        return command_fail(r->context, EXIT_FAILED, "%s", r->pg.failure.detail);
+    return r->failed > 0 || (r->ids && r->skipped > 0) ? EXIT_FAILED : EXIT_DONE;
+}
+
+/* "{1,2}" of the operands. NULL: one is no id, or out of memory; it was said which. */
+static char *ids_of(struct command_context *context, int count, char **operands)
+{
+    char *ids = malloc((size_t)count * (ID_BYTES + 1) + 3);
+    char *end = ids;
+    int64_t id;
+    for (int i = 0; i < count && ids; i++) {
+        if (!integer_parse(text_of(operands[i]), &id)) {
+            command_fail(context, EXIT_USAGE, "expected IDs as `dead-letters list` shows them, found \"%s\"",
+                         operands[i]);
+            free(ids);
+            return NULL;
+        }
+        end += sprintf(end, "%c%" PRId64, i == 0 ? '{' : ',', id);
+    }
+    if (ids)
+        strcpy(end, "}");
+    else
+        command_fail(context, EXIT_FAILED, "out of memory");
+    return ids;
+}
+
+static int replay(struct command_context *context, const struct config *config, const void *chosen,
+                  int operand_count, char **operands)
+{
+    struct replaying r = {.context = context, .choice = *(const struct replay_choice *)chosen, .after = "0"};
+    const struct dead_letter_filter *filter = &r.choice.filter;
+    bool filtered = filter->reason || filter->since || filter->topic || filter->partition >= 0;
+    if ((operand_count > 0) + (filtered || r.choice.all) != 1)
+        return command_fail(context, EXIT_USAGE, "say which: either IDs, or --reason and the like, or --all");
+    int code = dead_letter_filter_parse(context, &r.choice.filter, r.parameters);
+    if (code >= 0)
+        return code;
+    if (operand_count > 0 && !(r.ids = ids_of(context, operand_count, operands)))
+        return EXIT_USAGE;
+    r.parameters[WITH_IDS] = r.ids;
+    r.parameters[WITH_AGAIN] = r.choice.again ? "true" : "false";
+    r.parameters[WITH_AFTER] = r.after;
+    r.parameters[WITH_UNTIL] = r.until;
+    r.table = table_new(columns);
+    code = r.table ? run(&r, config) : command_fail(context, EXIT_FAILED, "out of memory");
+    table_free(r.table);
+    free(r.ids);
+    return code;
+}
+
+int dead_letters_replay(struct command_context *context, int argc, char **argv)
+{
+    struct replay_choice choice = {.filter.partition = -1};
+    const struct option_row rows[] = {
+        DEAD_LETTER_FILTER_ROWS(&choice.filter),
+        {.name = "all", .type = OPTION_FLAG, .value = &choice.all, .help = "all that were not replayed yet"},
+        {.name = "again", .type = OPTION_FLAG, .value = &choice.again, .help = "those replayed before, too"},
+        {.name = "force",
+         .type = OPTION_FLAG,
+         .value = &choice.force,
+         .help = "those without an event_id, too, which will be refused again"},
+        {.name = "dry-run",
+         .type = OPTION_FLAG,
+         .value = &choice.dry_run,
+         .help = "say what would be sent, send nothing"},
+        {0}};
+    const struct options options = {
+        .operands = "[ID…]",
+        .about = "Sends refused records to their topic again: bytes untouched, with the customer_id as the "
+                 "key and\n"
+                 "in the partition where it belongs, and with the time of the first record in the header\n"
+                 "usagebox_time. Nothing is counted twice: the event_id goes along.",
+        .rows = rows};
+    return command_run(context, &options, argc, argv, replay, &choice);
+}

@@ -24,9 +24,9 @@ struct pg_columns {
     bool no_memory;
 };
 
-/* types: one letter a column: t text, x bytea, i int4, j int8, n numeric, z timestamptz, d date, b boolean.
+/* letters: one a column: t text, x bytea, i int4, j int8, n numeric, z timestamptz, d date, b boolean.
  */
-void pg_columns_begin(struct pg_columns *columns, const char *types);
+void pg_columns_begin(struct pg_columns *columns, const char *letters);
 void pg_columns_free(struct pg_columns *columns);
 
 void pg_put_text(struct pg_columns *columns, struct text value);               /* bytes NULL: empty */

@@ -124,10 +124,10 @@ static bool end_backend(struct postgres_store *store, const struct store_backend
 
 void store_end_backend(struct postgres_store *store, const struct store_backend *backend)
 {
-    enum { POLL_MS = 20 };
+    enum { POLL_MS = 20, PATIENCE_MS = 10000 };
     bool there = true;
     bool asked = end_backend(store, backend);
-    for (int waited_ms = 0; asked && there && waited_ms < STORE_BACKEND_WAIT_MS; waited_ms += POLL_MS) {
+    for (int waited_ms = 0; asked && there && waited_ms < PATIENCE_MS; waited_ms += POLL_MS) {
         if (!backend_is_there(store, backend, &there))
             break;
         if (there)

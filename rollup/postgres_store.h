@@ -18,9 +18,9 @@ struct postgres_store;
 struct postgres_store *postgres_store_new(const struct postgres_store_options *options);
 void postgres_store_free(struct postgres_store *store); /* whatever is not committed is rolled back */
 
-/* Does the job: status, detail and results are set when it returns. What it found odd but not wrong is
- * logged. */
-void postgres_store_perform(void *store, struct store_job *job);
+/* self: a postgres_store. Does the job: status, detail and results are set when it returns. What it found odd
+ * but not wrong is logged. */
+void postgres_store_perform(void *self, struct store_job *job);
 
 /* From any thread: the job under way, and all to come, end soon with STORE_LOST. */
 void postgres_store_interrupt(struct postgres_store *store);

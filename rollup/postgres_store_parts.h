@@ -1,8 +1,5 @@
-/* The insides of the PostgreSQL store, shared by the files that make it up: postgres_store.c (life and
- * connections), store_days.c (partitions), store_rows.c (COPY of raw events), store_sealed.c (events of
- * sealed days), store_tables.c, store_ceilings.c (the rest of a batch), store_offsets.c (ledger, offset
- * rows), store_commit.c (the transaction), store_takeover.c, store_restore.c, store_recover.c,
- * store_catalogue.c.
+/* The insides of the PostgreSQL store, shared by its files: store_commit.c is the table of contents of a
+ * batch's transaction, the other store_*.c write and read what it names.
  *
  * Functions that return false have filled in pg.failure; the job's status follows from it unless they set it.
  */
@@ -12,25 +9,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "day_set.h"
 #include "ledger.h"
 #include "pg_columns.h"
 #include "postgres_store.h"
 #include "seen_set.h"
 
-enum { STORE_DAYS_BYTES = (UINT16_MAX + 1) / 8, STORE_NAME_BYTES = 32, STORE_BACKEND_WAIT_MS = 10000 };
-
-/* A set of days as a bitmap. put: was it there before? */
-static inline bool store_day_has(const uint8_t days[STORE_DAYS_BYTES], uint16_t day)
-{
-    return days[day / 8] & 1u << (day % 8);
-}
-
-static inline bool store_day_put(uint8_t days[STORE_DAYS_BYTES], uint16_t day)
-{
-    bool had = store_day_has(days, day);
-    days[day / 8] |= (uint8_t)(1u << (day % 8));
-    return had;
-}
+enum { STORE_NAME_BYTES = 32 };
 
 /* The end of a partition's ledger chain: as committed, and as the transaction under way will leave it. */
 struct store_chain {
@@ -68,9 +53,7 @@ struct postgres_store {
     int64_t batch_id;  /* of the transaction */
     uint16_t copy_day; /* whose COPY is open; 0: none */
 
-    uint8_t days[STORE_DAYS_BYTES]; /* bitmap: known to have a leaf */
-    int64_t ahead_at_us;            /* when to look after partitions ahead again */
-
+    struct day_set days;               /* known to have a leaf */
     struct seen_set customers, meters; /* known to have a row */
     struct store_chain *chains;
     size_t chain_count, chain_capacity;
@@ -81,63 +64,54 @@ bool store_connect(struct postgres_store *store);
 void store_rollback(struct postgres_store *store); /* keeps pg.failure */
 bool store_begin(struct postgres_store *store, const char *begin);
 bool store_end(struct postgres_store *store); /* COMMIT, and looks whether it was one */
-/* Ends a backend and waits, bounded, until it is gone. What can't be ended is logged: epochs fence it all the
- * same. */
-void store_end_backend(struct postgres_store *store, const struct store_backend *backend);
 int64_t store_now_us(void);
 struct text store_topic(const struct postgres_store *store, uint32_t topic);
 bool store_topic_index(const struct postgres_store *store, struct text name, uint32_t *topic);
+/* Ends a backend and waits, bounded, until it is gone. What can't be ended is logged: epochs fence it. */
+void store_end_backend(struct postgres_store *store, const struct store_backend *backend);
 
 /* store_days.c */
 void store_day_name(char name[STORE_NAME_BYTES], const char *prefix, uint16_t day); /* prefix_YYYYMMDD */
 bool store_need_day(struct postgres_store *store, uint16_t day); /* makes its leaf if it has none */
-void store_forget_day(struct postgres_store *store, uint16_t day);
-void store_look_ahead(
-    struct postgres_store *store); /* partitions of the days and months to come; trouble is logged */
-bool store_make_months(struct postgres_store *store);
+bool store_make_partitions(struct postgres_store *store);        /* those of now */
 
-/* store_rows.c */
-bool store_open_batch(
-    struct postgres_store *store); /* begins its transaction, unless streaming has done so */
+/* store_rows.c. refuse: marks a job that failed at raw rows. */
 bool store_copy_bytes(struct postgres_store *store, const void *bytes, size_t size);
 bool store_copy_end(struct postgres_store *store, int64_t *rows);
-void store_refuse(struct postgres_store *store,
-                  struct store_job *job); /* marks a job that failed at raw rows */
-bool store_stream(struct postgres_store *store, struct store_job *job);
+void store_refuse(struct postgres_store *store, struct store_job *job);
 bool store_write_rows(struct postgres_store *store, struct store_job *job);
 
-/* store_sealed.c: answers batch->sealed, which adds to rollups, conflicts and ledger */
+/* store_sealed.c: answers batch->sealed, which adds to rollups, conflicts and ledger. */
 bool store_write_sealed(struct postgres_store *store, struct store_job *job);
 
-/* store_tables.c */
+/* store_tables.c. names: rows of customer and meter. */
 bool store_write_dead_letters(struct postgres_store *store, const struct batch *batch);
 bool store_write_conflicts(struct postgres_store *store, const struct batch *batch);
 bool store_write_segments(struct postgres_store *store, const struct batch *batch);
-bool store_write_names(struct postgres_store *store, const struct batch *batch); /* customer and meter */
+bool store_write_names(struct postgres_store *store, const struct batch *batch);
 bool store_write_rollups(struct postgres_store *store, const struct batch *batch);
 
-/* store_ceilings.c */
+/* store_ceilings.c. pending: adds the new, deletes the settled. */
 bool store_write_decisions(struct postgres_store *store, const struct batch *batch);
 bool store_write_counters(struct postgres_store *store, const struct batch *batch);
 bool store_write_adoptions(struct postgres_store *store, const struct batch *batch);
-bool store_write_pending(struct postgres_store *store,
-                         const struct batch *batch); /* adds the new, deletes the settled */
+bool store_write_pending(struct postgres_store *store, const struct batch *batch);
 bool store_write_learned(struct postgres_store *store, const struct batch *batch);
 
-/* store_offsets.c */
+/* store_offsets.c. offsets: may find lanes fenced. chain_of: NULL: out of memory. */
 bool store_write_ledger(struct postgres_store *store, const struct batch *batch);
-bool store_write_offsets(struct postgres_store *store, struct store_job *job); /* may find it fenced */
-struct store_chain *store_chain_of(struct postgres_store *store, uint32_t topic,
-                                   int32_t partition); /* NULL: no memory */
+bool store_write_offsets(struct postgres_store *store, struct store_job *job);
+struct store_chain *store_chain_of(struct postgres_store *store, uint32_t topic, int32_t partition);
 
-/* The jobs. */
+/* The jobs, each in its file. restore: what takeover reads of lanes that are not `kept`. */
 bool store_commit(struct postgres_store *store, struct store_job *job);
+bool store_stream(struct postgres_store *store, struct store_job *job);
 bool store_takeover(struct postgres_store *store, struct store_job *job);
-bool store_restore(struct postgres_store *store, struct store_job *job); /* all but what `kept` lanes have */
+bool store_restore(struct postgres_store *store, struct store_job *job);
 bool store_recover(struct postgres_store *store, struct store_job *job);
 bool store_catalogue(struct postgres_store *store, struct store_job *job);
 bool store_seed(struct postgres_store *store, struct store_job *job);
-/* Inside a snapshot: settings, and the catalogue if its generation is not the known one. */
+/* Inside a snapshot. */
 bool store_read_settings(struct postgres_store *store, struct store_job *job, int64_t *generation);
 bool store_read_catalogue(struct postgres_store *store, int64_t generation,
                           struct ceiling_catalogue **catalogue);

@@ -138,7 +138,6 @@ static bool read_new_catalogue(struct postgres_store *store, struct store_job *j
 bool store_catalogue(struct postgres_store *store, struct store_job *job)
 {
     int64_t generation;
-    store_look_ahead(store);
     if (store_read_settings(store, job, &generation) && read_sealed_days(store, job) &&
         (generation == job->known_generation || read_new_catalogue(store, job)))
         return true;

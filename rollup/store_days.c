@@ -6,9 +6,8 @@
 #include <time.h>
 
 #include "../consumer/log.h"
-
-#define AHEAD_EVERY_US (INT64_C(3600) * 1000000)
-#define AHEAD_AGAIN_US (INT64_C(600) * 1000000)
+#include "migrate.h"
+#include "owner.h"
 
 void store_day_name(char name[STORE_NAME_BYTES], const char *prefix, uint16_t day)
 {
@@ -20,18 +19,12 @@ void store_day_name(char name[STORE_NAME_BYTES], const char *prefix, uint16_t da
     snprintf(name, STORE_NAME_BYTES, "%s_%s", prefix, digits);
 }
 
-void store_forget_day(struct postgres_store *store, uint16_t day)
-{
-    store->days[day / 8] &= (uint8_t) ~(1u << (day % 8));
-}
-
-static bool query_as_owner(struct postgres_store *store, const char *sql, const char *parameter)
+static bool make_day(struct postgres_store *store, const char *date)
 {
     struct pg owner = {0};
     PGresult *result = NULL;
-    if (pg_open(&owner, store->options.owner_dsn, "usagebox partitions") &&
-        pg_run(&owner, "SET ROLE usagebox_owner"))
-        result = pg_query(&owner, sql, &parameter, parameter ? 1 : 0);
+    if (owner_open(&owner, store->options.owner_dsn, "usagebox partitions"))
+        result = pg_query(&owner, "SELECT usagebox_make_day(to_date($1, 'YYYYMMDD'))", &date, 1);
     if (!result)
         store->pg.failure = owner.failure;
     PQclear(result);
@@ -49,63 +42,32 @@ static bool is_there(struct postgres_store *store, const char *name, bool *there
 
 bool store_need_day(struct postgres_store *store, uint16_t day)
 {
-    if (store_day_has(store->days, day))
+    if (day_set_has(&store->days, day))
         return true;
     char leaf[STORE_NAME_BYTES];
     bool there = false;
     store_day_name(leaf, "usage_event", day);
     if (!is_there(store, leaf, &there))
         return false;
-    if (!there && !query_as_owner(store, "SELECT usagebox_make_day(to_date($1, 'YYYYMMDD'))",
-                                  leaf + sizeof "usage_event_" - 1))
+    if (!there && !make_day(store, leaf + sizeof "usage_event_" - 1))
         return false;
-    store_day_put(store->days, day);
+    day_set_add(&store->days, day);
     return true;
 }
 
-bool store_make_months(struct postgres_store *store)
+static void log_made(void *nothing, const char *sentence)
 {
-    return query_as_owner(store,
-                          "SELECT usagebox_make_month((now() AT TIME ZONE 'UTC')::date), "
-                          "usagebox_make_month((now() AT TIME ZONE 'UTC' + interval '1 month')::date)",
-                          NULL);
+    (void)nothing;
+    log_info(sentence);
 }
 
-/* Asked without the owner's rights first: where somebody else makes partitions, none are needed here. */
-static bool any_is_missing(struct postgres_store *store, bool *missing)
+bool store_make_partitions(struct postgres_store *store)
 {
-    PG_RESULT *result =
-        pg_query(&store->pg,
-                 "SELECT bool_or(to_regclass('usage_event_' || to_char(now() AT TIME ZONE 'UTC' + n * "
-                 "interval '1 day', "
-                 "'YYYYMMDD')) IS NULL) OR bool_or(to_regclass('batch_ledger_' || "
-                 "to_char(date_trunc('month', now() AT "
-                 "TIME ZONE 'UTC') + greatest(n, 0) / 2 * interval '1 month', 'YYYYMM')) IS NULL) "
-                 "FROM generate_series(-1, 2) n",
-                 NULL, 0);
-    if (result)
-        *missing = pg_bool(result, 0, 0);
-    return result;
-}
-
-static bool make_ahead(struct postgres_store *store)
-{
-    bool missing = false;
-    return any_is_missing(store, &missing) &&
-           (!missing ||
-            (store_make_months(store) && query_as_owner(store,
-                                                        "SELECT usagebox_make_day((now() AT TIME ZONE "
-                                                        "'UTC')::date + n) FROM generate_series(-1, 2) n",
-                                                        NULL)));
-}
-
-void store_look_ahead(struct postgres_store *store)
-{
-    int64_t now_us = store_now_us();
-    if (now_us < store->ahead_at_us && store->ahead_at_us - now_us <= AHEAD_EVERY_US)
-        return;
-    bool made = make_ahead(store);
-    store->ahead_at_us = now_us + (made ? AHEAD_EVERY_US : AHEAD_AGAIN_US);
+    struct pg owner = {0};
+    bool made = owner_open(&owner, store->options.owner_dsn, "usagebox partitions") &&
+                migrate_partitions(&owner, log_made, NULL);
     if (!made)
-        log_warning("partitions ahead can't be made", LOG_TEXT("reason", store->pg.failure.detail));
+        store->pg.failure = owner.failure;
+    pg_close(&owner);
+    return made;
 }

@@ -98,7 +98,7 @@ static bool add_row(struct postgres_store *store, const struct batch_partition *
 static bool month_is_missing(struct postgres_store *store)
 {
     struct pg_failure why = store->pg.failure;
-    if (strcmp(why.sqlstate, "23514") == 0 && !*why.constraint && store_make_months(store)) {
+    if (strcmp(why.sqlstate, "23514") == 0 && !*why.constraint && store_make_partitions(store)) {
         store->pg.failure = why;
         store->pg.failure.trouble = PG_PASSING;
     }
@@ -157,7 +157,8 @@ static void add_fenced(struct store_job *job, int32_t lane)
 static bool name_fenced(struct postgres_store *store, struct store_job *job, const PGresult *result)
 {
     const struct batch *batch = job->batch;
-    job->fenced_lanes = malloc(batch->partition_count * sizeof *job->fenced_lanes);
+    job->fenced_count = 0;
+    job->fenced_lanes = calloc(batch->partition_count, sizeof *job->fenced_lanes);
     if (!job->fenced_lanes)
         return pg_fail(&store->pg, PG_PASSING, "out of memory");
     for (size_t i = 0; i < batch->partition_count; i++) {

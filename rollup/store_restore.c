@@ -8,7 +8,7 @@
 struct restoring {
     struct postgres_store *store;
     struct store_job *job;
-    uint16_t day; /* of the segments being read */
+    uint16_t day; /* of the segments being read; 0: something else is */
 };
 
 static bool no_memory(struct restoring *r)
@@ -25,20 +25,32 @@ static struct store_lane *lane_of(const struct restoring *r, int32_t number)
     return NULL;
 }
 
-static void put_lanes(struct pg_columns *c, const struct store_job *job)
+static bool is_sealed(const struct store_lane *lane, uint16_t day)
 {
-    pg_columns_begin(c, "i");
-    for (size_t i = 0; i < job->lane_count; i++)
-        if (!job->lanes[i].kept)
-            pg_put_int4(c, job->lanes[i].lane);
+    for (size_t i = 0; i < lane->sealed_day_count; i++)
+        if (lane->sealed_days[i] == day)
+            return true;
+    return false;
 }
 
-/* sql: $1 is an array of the lanes. */
+/* The lanes to restore; of a segment's day, those for which it is open. */
+static void put_lanes(struct pg_columns *c, const struct restoring *r)
+{
+    pg_columns_begin(c, "i");
+    for (size_t i = 0; i < r->job->lane_count; i++) {
+        const struct store_lane *lane = &r->job->lanes[i];
+        if (!lane->kept && !(r->day && is_sealed(lane, r->day)))
+            pg_put_int4(c, lane->lane);
+    }
+}
+
+/* sql: $1 is an array of the lanes. With none left, nothing is asked: a day that all have adopted may have no
+ * table any more. */
 static bool each(struct restoring *r, const char *sql, bool (*row)(void *context, const PGresult *result))
 {
     struct pg_columns lanes;
-    put_lanes(&lanes, r->job);
-    bool ok = pg_columns_each(&r->store->pg, sql, &lanes, row, r);
+    put_lanes(&lanes, r);
+    bool ok = (lanes.rows == 0 && !lanes.no_memory) || pg_columns_each(&r->store->pg, sql, &lanes, row, r);
     pg_columns_free(&lanes);
     if (!ok && r->store->pg.failure.trouble == PG_FINE)
         return no_memory(r);
@@ -75,14 +87,6 @@ static bool add_sealed_day(void *context, const PGresult *result)
     return true;
 }
 
-static bool is_sealed(const struct store_lane *lane, uint16_t day)
-{
-    for (size_t i = 0; i < lane->sealed_day_count; i++)
-        if (lane->sealed_days[i] == day)
-            return true;
-    return false;
-}
-
 static bool set_generation(void *context, const PGresult *result)
 {
     lane_of(context, pg_int4(result, 0, 0))->ceilings_generation = pg_int8(result, 0, 1);
@@ -95,8 +99,6 @@ static bool add_segment(void *context, const PGresult *result)
 {
     struct restoring *r = context;
     struct store_lane *lane = lane_of(r, pg_int4(result, 0, 0));
-    if (is_sealed(lane, r->day))
-        return true;
     struct text keys = pg_text(result, 0, 1);
     if (keys.length % DEDUPE_SEGMENT_BYTES != 0)
         return pg_fail(&r->store->pg, PG_OTHER, "a dedupe segment of lane %d is damaged", lane->lane);
@@ -127,6 +129,7 @@ static bool restore_keys(struct restoring *r)
         if (!each(r, sql, add_segment))
             return false;
     }
+    r->day = 0;
     return true;
 }
 

@@ -12,7 +12,8 @@ void store_refuse(struct postgres_store *store, struct store_job *job)
         job->status = STORE_REFUSED;
 }
 
-bool store_open_batch(struct postgres_store *store)
+/* Begins the batch's transaction, unless streaming has done so. */
+static bool open_batch(struct postgres_store *store)
 {
     if (store->in_transaction)
         return true;
@@ -58,7 +59,7 @@ bool store_copy_end(struct postgres_store *store, int64_t *rows)
 static bool leaf_is_gone(struct postgres_store *store, uint16_t day)
 {
     if (strcmp(store->pg.failure.sqlstate, "42P01") == 0) {
-        store_forget_day(store, day);
+        day_set_remove(&store->days, day);
         store->pg.failure.trouble = PG_PASSING;
     }
     return false;
@@ -82,7 +83,7 @@ bool store_stream(struct postgres_store *store, struct store_job *job)
     if (store->copy_day != job->stream_day) {
         if (store->in_transaction)
             store_rollback(store); /* another batch's, that was given up */
-        if (!store_need_day(store, job->stream_day) || !store_open_batch(store) ||
+        if (!store_need_day(store, job->stream_day) || !open_batch(store) ||
             !open_copy(store, job->stream_day))
             return false;
     }
@@ -129,7 +130,7 @@ bool store_write_rows(struct postgres_store *store, struct store_job *job)
             return pg_fail(&store->pg, PG_PASSING, "the rows that were streamed are gone");
         store_rollback(store); /* a batch that was given up */
     }
-    if (store_open_batch(store) && write_days(store, job->batch, job->stream_day))
+    if (open_batch(store) && write_days(store, job->batch, job->stream_day))
         return true;
     store_refuse(store, job);
     return false;

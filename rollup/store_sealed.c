@@ -163,10 +163,10 @@ static bool compare_day(struct postgres_store *store, uint16_t day, enum answer 
 /* Each day is asked about once. */
 static bool ask(struct postgres_store *store, const struct batch *batch, enum answer *answers)
 {
-    uint8_t asked[STORE_DAYS_BYTES] = {0};
+    struct day_set asked = {0};
     for (size_t i = 0; i < batch->sealed_count; i++) {
         uint16_t day = batch->sealed[i].day;
-        if (!store_day_put(asked, day) &&
+        if (day_set_add(&asked, day) &&
             !(store_need_day(store, day) && insert_day(store, day, answers, batch->sealed_count) &&
               compare_day(store, day, answers, batch->sealed_count)))
             return false;

@@ -3,8 +3,6 @@
 
 #include <stdio.h>
 
-#include "../consumer/log.h"
-
 /* Writes what is gathered once there is enough of it. */
 static bool run_if_full(struct postgres_store *store, const char *sql, struct pg_columns *columns)
 {
@@ -117,9 +115,9 @@ static bool write_day_segments(struct postgres_store *store, const struct batch 
 
 bool store_write_segments(struct postgres_store *store, const struct batch *batch)
 {
-    uint8_t written[STORE_DAYS_BYTES] = {0};
+    struct day_set written = {0};
     for (size_t i = 0; i < batch->segment_count; i++)
-        if (!store_day_put(written, batch->segments[i].day) && !write_day_segments(store, batch, i))
+        if (day_set_add(&written, batch->segments[i].day) && !write_day_segments(store, batch, i))
             return false;
     return true;
 }

@@ -199,7 +199,6 @@ static bool read_state(struct postgres_store *store, struct store_job *job)
 
 bool store_takeover(struct postgres_store *store, struct store_job *job)
 {
-    store_look_ahead(store);
     bool taken = make_arenas(store, job) && end_former_owners(store, job) && raise_epochs(store, job) &&
                  read_state(store, job);
     if (!taken && job->catalogue) {

@@ -1,5 +1,5 @@
 /* Stores, batches and a second look at the database, for the tests of the PostgreSQL store. Each test has
- * lanes of its own, so that all share one database. */
+ * lanes of its own, so that all share the database that USAGEBOX_TEST_DSN names; it is migrated first. */
 #ifndef UB_STORE_FIXTURE_H
 #define UB_STORE_FIXTURE_H
 
@@ -88,7 +88,8 @@ struct taken {
 
 static inline void take(struct postgres_store *store, int32_t lane, struct taken *taken)
 {
-    *taken = (struct taken){.lane = {.lane = lane}};
+    *taken = (struct taken){0};
+    taken->lane.lane = lane;
     taken->job = (struct store_job){.kind = STORE_TAKEOVER,
                                     .lanes = &taken->lane,
                                     .lane_count = 1,
@@ -221,6 +222,43 @@ static inline struct store_job recover(struct postgres_store *store, struct stor
     struct store_job job = {.kind = STORE_RECOVER, .facts = facts, .fact_count = count};
     postgres_store_perform(store, &job);
     return job;
+}
+
+/* --- running --- */
+
+static inline void say_nothing(void *context, const char *sentence)
+{
+    (void)context, (void)sentence;
+}
+
+static inline bool prepare(void)
+{
+    struct pg pg = {0};
+    if (!test_dsn()) {
+        fprintf(stderr, "USAGEBOX_TEST_DSN must name an empty database\n");
+        return false;
+    }
+    bool ok = pg_open(&pg, test_dsn(), "test") && migrate_run(&pg, migrations, 60, say_nothing, NULL);
+    if (!ok)
+        fprintf(stderr, "%s\n", pg.failure.detail);
+    pg_close(&pg);
+    return ok;
+}
+
+static inline int run_store_tests(const char *name, void (*add_tests)(TCase *tests))
+{
+    if (!prepare())
+        return EXIT_FAILURE;
+    TCase *tests = tcase_create(name);
+    tcase_set_timeout(tests, 60);
+    add_tests(tests);
+    Suite *suite = suite_create(name);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 #endif

@@ -1,18 +1,20 @@
-"""The store against a real PostgreSQL: its tests are a C program, run here with a database of their own."""
+"""The store against a real PostgreSQL: its tests are C programs, each run here with a database of its own."""
 import os
 import subprocess
 
+import pytest
 from database import Database
 from stack import ROOT
 
 
-def test_the_store_keeps_its_promises_against_a_real_server(stack):
+@pytest.mark.parametrize("program", ["store_batch_test", "store_lane_test"])
+def test_the_store_keeps_its_promises_against_a_real_server(stack, program):
     stack.ensure_running()
-    program = "build/asan/integration/store_test"
-    subprocess.run(["make", "-s", program], cwd=ROOT, check=True)
+    path = f"build/asan/integration/{program}"
+    subprocess.run(["make", "-s", path], cwd=ROOT, check=True)
     database = Database(stack)
     try:
-        done = subprocess.run([ROOT / program], env={**os.environ, "USAGEBOX_TEST_DSN": database.dsn},
+        done = subprocess.run([ROOT / path], env={**os.environ, "USAGEBOX_TEST_DSN": database.dsn},
                               capture_output=True, text=True, timeout=300, check=False)
     finally:
         database.drop()

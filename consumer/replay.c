@@ -236,9 +236,8 @@ static rd_kafka_resp_err_t produce(struct replay *replay, struct replay_letter *
     return rd_kafka_producev(
         replay->producer, RD_KAFKA_V_TOPIC(letter->topic), RD_KAFKA_V_PARTITION(letter->to_partition),
         RD_KAFKA_V_KEY(letter->to_key.bytes, letter->to_key.length),
-        RD_KAFKA_V_VALUE((void *)(uintptr_t)letter->payload.bytes, letter->payload.length),
-        RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_OPAQUE(letter),
-        RD_KAFKA_V_END);
+        RD_KAFKA_V_VALUE((void *)letter->payload.bytes, letter->payload.length), RD_KAFKA_V_HEADERS(headers),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_OPAQUE(letter), RD_KAFKA_V_END);
 }
 
 void replay_send(struct replay *replay, struct replay_letter *letter)

@@ -38,7 +38,7 @@ struct replay *replay_new(const struct config *config, enum partitioner stored, 
         replay->config = config;
         replay->partitioner = choose_partitioner(config, stored);
         replay->topics = calloc(config->kafka.usage_topics.count, sizeof *replay->topics);
-        replay->producer = replay->topics ? kafka_handle_new(&options, KAFKA_PRODUCER, reason) : NULL;
+        replay->producer = replay->topics ? kafka_handle_new(&options, KAFKA_PRODUCER, NULL, reason) : NULL;
         replay->queue = replay->producer ? rd_kafka_queue_get_main(replay->producer) : NULL;
     }
     if (replay && replay->queue)
@@ -54,8 +54,7 @@ void replay_free(struct replay *replay)
         return;
     if (replay->queue)
         rd_kafka_queue_destroy(replay->queue);
-    if (replay->producer)
-        rd_kafka_destroy(replay->producer);
+    kafka_handle_free(replay->producer);
     free(replay->topics);
     free(replay);
 }

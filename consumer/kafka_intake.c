@@ -6,11 +6,13 @@
 
 #include "arena.h"
 
-enum { BATCH_MESSAGES = 1000, HEADER_CHUNK_BYTES = 64 * 1024 };
+/* BACKLOG: a shorter queue was hardly full. */
+enum { BATCH_MESSAGES = 1000, BACKLOG_MESSAGES = 2000, HEADER_CHUNK_BYTES = 64 * 1024 };
 
 struct intake_partition {
     struct source_position position; /* offset: the least that may come next */
     rd_kafka_queue_t *queue;
+    size_t peak; /* length of its queue at most, since it ran low last */
     bool broken; /* nothing behind the error may be read: librdkafka might have skipped something */
 };
 
@@ -27,6 +29,7 @@ struct kafka_intake {
     size_t message_count;
     size_t message_next; /* the first that is not handed out yet */
     size_t reading;
+    bool ran_low; /* the queue at `reading`, with this batch */
     struct record records[BATCH_MESSAGES];
     struct arena headers;
     char gone[KAFKA_ERROR_BYTES / 2]; /* what on_error() was told while a queue was read; empty: nothing */
@@ -131,6 +134,7 @@ uint64_t kafka_intake_begin(struct kafka_intake *intake, const struct source_pos
 {
     close_queues(intake);
     intake->message_next = intake->message_count;
+    intake->ran_low = false;
     intake->turn = 0;
     intake->partition_count = reserve(intake, count) ? count : 0;
     for (size_t i = 0; i < intake->partition_count; i++)
@@ -279,10 +283,29 @@ static void hand_out_records(struct kafka_intake *intake, struct source_event *e
     event->record_count = count;
 }
 
+static void note_length(struct kafka_intake *intake, struct intake_partition *partition)
+{
+    size_t left = rd_kafka_queue_length(partition->queue);
+    size_t before = left + intake->message_count;
+    if (partition->peak < before)
+        partition->peak = before;
+    intake->ran_low = partition->peak >= BACKLOG_MESSAGES && left < partition->peak / 2;
+    if (intake->ran_low)
+        partition->peak = left;
+}
+
+const struct source_position *kafka_intake_running_low(struct kafka_intake *intake)
+{
+    if (!intake->ran_low)
+        return NULL;
+    intake->ran_low = false;
+    return &intake->partitions[intake->reading].position;
+}
+
 /* One batch of the partition whose turn is `at`. False: its queue is empty. */
 static bool fetch_partition(struct kafka_intake *intake, size_t at)
 {
-    const struct intake_partition *partition = &intake->partitions[at];
+    struct intake_partition *partition = &intake->partitions[at];
     if (partition->broken)
         return false;
     intake->reading = at;
@@ -293,6 +316,8 @@ static bool fetch_partition(struct kafka_intake *intake, size_t at)
     }
     ssize_t count = rd_kafka_consume_batch_queue(partition->queue, 0, intake->messages, BATCH_MESSAGES);
     intake->message_count = count > 0 ? (size_t)count : 0;
+    if (count > 0)
+        note_length(intake, partition);
     return count > 0 || intake->gone[0];
 }
 

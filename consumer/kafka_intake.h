@@ -31,6 +31,10 @@ rd_kafka_topic_partition_list_t *kafka_intake_list(const struct kafka_intake *in
 /* The next RECORDS, END, BROKEN or TROUBLE, partitions taking turns. False: nothing has come. */
 bool kafka_intake_next(struct kafka_intake *intake, struct source_event *event);
 
+/* A partition whose queue has just become short, or NULL; says so once. librdkafka stops fetching for a full
+ * queue and may sleep for a second before it looks at it again, unless it is woken. */
+const struct source_position *kafka_intake_running_low(struct kafka_intake *intake);
+
 /* A record that views into the message; without its headers. */
 struct record kafka_record(uint32_t topic, const rd_kafka_message_t *message);
 

@@ -31,10 +31,12 @@ static const struct setting every_role[] = {{"client.id", "usagebox"},
         "fetch.error.backoff.ms", "50"                                                                       \
     }
 
-/* The session is as short as brokers allow with some room: until it ends, nobody counts a dead process's
- * lanes. */
+/* Read ahead of the engine for each partition: 20,000 messages, or librdkafka's default of 64 MiB if that is
+ * less. The session is as short as brokers allow with some room: until it ends, nobody counts a dead
+ * process's lanes. */
 static const struct setting member[] = {READING,
                                         {"fetch.wait.max.ms", "25"},
+                                        {"queued.min.messages", "20000"},
                                         {"partition.assignment.strategy", "range"},
                                         {"session.timeout.ms", "10000"},
                                         {"heartbeat.interval.ms", "1000"},
@@ -129,14 +131,22 @@ struct kafka_options kafka_options_of(const struct config *config)
     };
 }
 
-/* What librdkafka reports as an error passes by itself more often than not: it goes on trying. */
+/* FAIL: each connection that broke, told at length as an error too, and once for all by "brokers are down".
+ * COMMITFAIL: what Kafka is told about offsets is a courtesy. */
+static enum log_level level_of(int syslog_level, const char *facility)
+{
+    if (strcmp(facility, "FAIL") == 0 || strcmp(facility, "COMMITFAIL") == 0)
+        return LOG_DEBUG;
+    return syslog_level <= 4 ? LOG_WARNING : syslog_level <= 6 ? LOG_INFO : LOG_DEBUG;
+}
+
 static void log_to_ours(const rd_kafka_t *handle, int syslog_level, const char *facility, const char *text)
 {
     (void)handle;
     if (strcmp(facility, "CONFWARN") == 0) /* a property meant for another of our handles */
         return;
-    enum log_level level = syslog_level <= 4 ? LOG_WARNING : syslog_level <= 6 ? LOG_INFO : LOG_DEBUG;
-    log_event(level, "librdkafka", LOG_TEXT("facility", facility), LOG_TEXT("detail", text), LOG_END);
+    log_event(level_of(syslog_level, facility), "librdkafka", LOG_TEXT("facility", facility),
+              LOG_TEXT("detail", text), LOG_END);
 }
 
 static bool set(rd_kafka_conf_t *conf, const char *name, const char *value, char error[KAFKA_ERROR_BYTES])
@@ -180,21 +190,6 @@ static bool set_properties(rd_kafka_conf_t *conf, const struct kafka_options *op
     return true;
 }
 
-/* librdkafka stops fetching while a partition has this much unread, and may then sleep for a second before it
- * looks again: together the lanes should have work for longer than that. */
-static bool set_read_ahead(rd_kafka_conf_t *conf, size_t lane_count, char error[KAFKA_ERROR_BYTES])
-{
-    enum { ALL_MESSAGES = 400000, ALL_KIB = 262144, LEAST_MESSAGES = 10000, LEAST_KIB = 4096, GUESS = 8 };
-    size_t lanes = lane_count ? lane_count : GUESS;
-    size_t messages = ALL_MESSAGES / lanes, kib = ALL_KIB / lanes;
-    char text[32];
-    snprintf(text, sizeof(text), "%zu", messages > LEAST_MESSAGES ? messages : LEAST_MESSAGES);
-    if (!set(conf, "queued.min.messages", text, error))
-        return false;
-    snprintf(text, sizeof(text), "%zu", kib > LEAST_KIB ? kib : LEAST_KIB);
-    return set(conf, "queued.max.messages.kbytes", text, error);
-}
-
 static bool configure(rd_kafka_conf_t *conf, const struct kafka_options *options, enum kafka_role role,
                       char error[KAFKA_ERROR_BYTES])
 {
@@ -203,8 +198,7 @@ static bool configure(rd_kafka_conf_t *conf, const struct kafka_options *options
     return set_all(conf, every_role, error) &&
            set(conf, "bootstrap.servers", options->bootstrap_servers, error) &&
            set_all(conf, roles[role].settings, error) &&
-           (role != KAFKA_MEMBER || (set(conf, "group.id", options->group, error) &&
-                                     set_read_ahead(conf, options->lane_count, error))) &&
+           (role != KAFKA_MEMBER || set(conf, "group.id", options->group, error)) &&
            set_properties(conf, options, error);
 }
 

@@ -16,7 +16,6 @@ struct kafka_options {
     const char *group;
     const struct config_property *properties;
     size_t property_count;
-    size_t lane_count; /* about how many partitions one process reads, to share its memory; 0: not known */
 };
 struct kafka_options kafka_options_of(const struct config *config);
 

@@ -10,7 +10,13 @@
 #include "wake.h"
 
 /* Short, so that the thread ends soon when it is told to. */
-enum { ASK_TIMEOUT_MS = 3000, FETCH_TIMEOUT_MS = 10000, FETCH_POLL_MS = 100, FETCHER_IDLE_S = 1 };
+enum {
+    ASK_TIMEOUT_MS = 3000,
+    NUDGE_TIMEOUT_MS = 100,
+    FETCH_TIMEOUT_MS = 10000,
+    FETCH_POLL_MS = 100,
+    FETCHER_IDLE_S = 1
+};
 
 /* A question and, later, its answer. */
 struct question {
@@ -18,6 +24,7 @@ struct question {
     uint32_t topic;
     int32_t partition;
     int64_t fingerprint_offset;
+    rd_kafka_t *nudged; /* NULL unless it is no question but a nudge */
     struct source_probe answer;
     bool failed;
     char detail[KAFKA_ERROR_BYTES];
@@ -265,13 +272,23 @@ static void answer(struct kafka_probe *probe, struct question *question)
     wake_ring(probe->wake_fd);
 }
 
+static void nudge(struct kafka_probe *probe, struct question *question)
+{
+    int64_t low, high;
+    rd_kafka_query_watermark_offsets(question->nudged, probe->options.usage_topics[question->topic],
+                                     question->partition, &low, &high, NUDGE_TIMEOUT_MS);
+    free(question);
+}
+
 static void *answer_questions(void *self)
 {
     struct kafka_probe *probe = self;
     bool stopping = false;
     while (!stopping) {
         struct question *question = await_question(probe, &stopping);
-        if (question)
+        if (question && question->nudged)
+            nudge(probe, question);
+        else if (question)
             answer(probe, question);
         else
             drop_fetcher(probe);
@@ -330,19 +347,29 @@ void kafka_probe_secret(struct kafka_probe *probe, const struct identity_secret 
     pthread_mutex_unlock(&probe->lock);
 }
 
-bool kafka_probe_ask(struct kafka_probe *probe, uint32_t topic, int32_t partition, int64_t fingerprint_offset)
+static bool ask(struct kafka_probe *probe, struct question wanted)
 {
-    struct question *question = calloc(1, sizeof(*question));
+    struct question *question = malloc(sizeof(*question));
     if (!question)
         return false;
-    question->topic = topic;
-    question->partition = partition;
-    question->fingerprint_offset = fingerprint_offset;
+    *question = wanted;
     pthread_mutex_lock(&probe->lock);
     list_push(&probe->asked, question);
     pthread_cond_signal(&probe->asked_or_stopping);
     pthread_mutex_unlock(&probe->lock);
     return true;
+}
+
+bool kafka_probe_ask(struct kafka_probe *probe, uint32_t topic, int32_t partition, int64_t fingerprint_offset)
+{
+    return ask(probe, (struct question){
+                          .topic = topic, .partition = partition, .fingerprint_offset = fingerprint_offset});
+}
+
+/* Without memory for it, librdkafka wakes up by itself after a second. */
+void kafka_probe_nudge(struct kafka_probe *probe, rd_kafka_t *handle, uint32_t topic, int32_t partition)
+{
+    ask(probe, (struct question){.topic = topic, .partition = partition, .nudged = handle});
 }
 
 bool kafka_probe_answer(struct kafka_probe *probe, struct source_event *event)

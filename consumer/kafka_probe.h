@@ -23,6 +23,10 @@ void kafka_probe_secret(struct kafka_probe *probe, const struct identity_secret 
 bool kafka_probe_ask(struct kafka_probe *probe, uint32_t topic, int32_t partition,
                      int64_t fingerprint_offset);
 
+/* Wakes the thread of librdkafka that fetches the partition for this handle, which must outlive the probe:
+ * any question to the partition's leader does. There is no answer. */
+void kafka_probe_nudge(struct kafka_probe *probe, rd_kafka_t *handle, uint32_t topic, int32_t partition);
+
 /* The next SOURCE_PROBED, valid until the next call. False: none now. */
 bool kafka_probe_answer(struct kafka_probe *probe, struct source_event *event);
 

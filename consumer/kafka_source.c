@@ -10,7 +10,7 @@
 #include "log.h"
 #include "wake.h"
 
-enum { CLOSE_TIMEOUT_MS = 5000 };
+enum { CLOSE_TIMEOUT_MS = 5000, COMMIT_EVERY_MS = 5000, COMMIT_AFTER_FAILURE_MS = 30000 };
 
 struct kafka_source {
     struct kafka_options options;
@@ -23,6 +23,8 @@ struct kafka_source {
     nfds_t watched_count;
     bool assigned; /* between ASSIGNED and REVOKED: consume() is obeyed */
     bool held;
+    bool committing; /* librdkafka has one under way */
+    int64_t next_commit_ms;
     struct source_position *assignment; /* of ASSIGNED */
     char detail[KAFKA_ERROR_BYTES];
     char refused[KAFKA_ERROR_BYTES]; /* why the last consume() was; empty: it was not */
@@ -134,6 +136,15 @@ static void on_error(struct kafka_source *source, rd_kafka_event_t *failure, str
     }
 }
 
+static void on_committed(struct kafka_source *source, rd_kafka_event_t *result)
+{
+    source->committing = false;
+    if (!rd_kafka_event_error(result))
+        return;
+    source->next_commit_ms = monotonic_ms() + COMMIT_AFTER_FAILURE_MS;
+    log_debug("offsets not committed to Kafka", LOG_TEXT("detail", rd_kafka_event_error_string(result)));
+}
+
 /* What the group has to say. False: nothing. */
 static bool group_event(struct kafka_source *source, struct source_event *event)
 {
@@ -145,9 +156,8 @@ static bool group_event(struct kafka_source *source, struct source_event *event)
             on_rebalance(source, happened, event);
         else if (rd_kafka_event_type(happened) == RD_KAFKA_EVENT_ERROR)
             on_error(source, happened, event);
-        else if (rd_kafka_event_error(happened)) /* of a commit: a courtesy that failed */
-            log_debug("offsets not committed to Kafka",
-                      LOG_TEXT("detail", rd_kafka_event_error_string(happened)));
+        else if (rd_kafka_event_type(happened) == RD_KAFKA_EVENT_OFFSET_COMMIT)
+            on_committed(source, happened);
         rd_kafka_event_destroy(happened);
     }
     return event->kind != SOURCE_NOTHING;
@@ -167,12 +177,21 @@ static bool refused_event(struct kafka_source *source, struct source_event *even
     return true;
 }
 
+static bool records_event(struct kafka_source *source, struct source_event *event)
+{
+    if (source->held || !kafka_intake_next(source->intake, event))
+        return false;
+    const struct source_position *low = kafka_intake_running_low(source->intake);
+    if (low)
+        kafka_probe_nudge(source->probe, source->member, low->topic, low->partition);
+    return true;
+}
+
 static bool anything(struct kafka_source *source, struct source_event *event)
 {
     *event = (struct source_event){.kind = SOURCE_NOTHING};
     return group_event(source, event) || refused_event(source, event) ||
-           kafka_probe_answer(source->probe, event) ||
-           (!source->held && kafka_intake_next(source->intake, event));
+           kafka_probe_answer(source->probe, event) || records_event(source, event);
 }
 
 /* Sleeps until our bell rings. False: it is time to return, or somebody else has work. */
@@ -229,19 +248,28 @@ static void source_release(void *self)
     assign(source, NULL);
 }
 
-static void source_committed(void *self, const struct source_position *positions, size_t count)
+static rd_kafka_topic_partition_list_t *positions_list(const struct kafka_source *source,
+                                                       const struct source_position *positions, size_t count)
 {
-    struct kafka_source *source = self;
-    if (count == 0)
-        return;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)count);
     for (size_t i = 0; i < count; i++)
         rd_kafka_topic_partition_list_add(list, source->options.usage_topics[positions[i].topic],
                                           positions[i].partition)
             ->offset = positions[i].offset;
-    rd_kafka_resp_err_t error = rd_kafka_commit(source->member, list, 1);
-    if (error)
-        log_debug("offsets not committed to Kafka", LOG_TEXT("detail", rd_kafka_err2str(error)));
+    return list;
+}
+
+/* librdkafka holds up rebalances and new assignments while a commit is under way, for as long as the group's
+ * coordinator is away: so there is one at a time, and seldom. */
+static void source_committed(void *self, const struct source_position *positions, size_t count)
+{
+    struct kafka_source *source = self;
+    int64_t now_ms = monotonic_ms();
+    if (count == 0 || !source->assigned || source->committing || now_ms < source->next_commit_ms)
+        return;
+    rd_kafka_topic_partition_list_t *list = positions_list(source, positions, count);
+    source->committing = !rd_kafka_commit_queue(source->member, list, source->group_queue, NULL, NULL);
+    source->next_commit_ms = now_ms + COMMIT_EVERY_MS;
     rd_kafka_topic_partition_list_destroy(list);
 }
 

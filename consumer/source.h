@@ -70,7 +70,7 @@ struct source {
     /* Gives up the revoked partitions: nothing of theirs is consumed any more. */
     void (*release)(void *self);
 
-    /* A courtesy to lag monitors: tells Kafka what was committed. Never waited for. */
+    /* A courtesy to lag monitors: tells Kafka what was committed, now and then. Never waited for. */
     void (*committed)(void *self, const struct source_position *positions, size_t count);
 
     void *self;

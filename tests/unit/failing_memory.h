@@ -23,6 +23,7 @@ static size_t held_bytes;
 static uint64_t allocations;
 static uint64_t fail_from = UINT64_MAX; /* allocations of these numbers fail: [fail_from, fail_to) */
 static uint64_t fail_to = UINT64_MAX;
+static bool fail_munmap;
 
 /* Of the allocations to come, so many fail after so many that don't. */
 static inline void fail_allocations(uint64_t from_now, uint64_t count)
@@ -103,6 +104,8 @@ void *failing_mmap(void *address, size_t size, int protection, int flags, int fi
 
 int failing_munmap(void *pages, size_t size)
 {
+    if (fail_munmap)
+        return -1;
     held_bytes -= size;
     return munmap(pages, size);
 }

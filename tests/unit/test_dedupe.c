@@ -134,6 +134,18 @@ START_TEST(a_forgotten_day_can_be_used_again_before_it_is_swept)
 }
 END_TEST
 
+START_TEST(a_day_stays_forgotten_while_many_others_begin)
+{
+    struct dedupe *dedupe = new_dedupe();
+    assert_insert(dedupe, key_of(0), 7, DAY, DEDUPE_NEW);
+    dedupe_forget(dedupe, DAY);
+    for (uint64_t i = 1; i < 100; i++)
+        assert_insert(dedupe, key_of(i), 7, (uint16_t)(DAY + i), DEDUPE_NEW);
+    assert_insert(dedupe, key_of(0), 7, DAY + 1, DEDUPE_NEW);
+    dedupe_free(dedupe);
+}
+END_TEST
+
 START_TEST(a_segment_restores_what_was_put_into_it)
 {
     uint8_t segment[100 * DEDUPE_SEGMENT_BYTES];
@@ -241,6 +253,7 @@ static TCase *promises(void)
     tcase_add_test(cases, an_insertion_can_be_taken_back);
     tcase_add_test(cases, a_forgotten_day_is_forgotten_at_once);
     tcase_add_test(cases, a_forgotten_day_can_be_used_again_before_it_is_swept);
+    tcase_add_test(cases, a_day_stays_forgotten_while_many_others_begin);
     tcase_add_test(cases, a_segment_restores_what_was_put_into_it);
     tcase_add_test(cases, the_bytes_of_a_segment_never_change);
     tcase_add_test(cases, a_malformed_segment_is_refused_whole);

@@ -100,18 +100,44 @@ void postgres_store_free(struct postgres_store *store)
     free(store);
 }
 
-static bool backend_is_there(struct postgres_store *store, const struct store_backend *backend, bool *there)
+struct backend_look {
+    bool there;
+    char transaction[40]; /* when its transaction began; empty: it has none */
+};
+
+static bool look_at(struct postgres_store *store, const struct store_backend *backend,
+                    struct backend_look *look)
 {
     char pid[16];
     snprintf(pid, sizeof pid, "%d", backend->pid);
-    PG_RESULT *result = pg_query(
-        &store->pg, "SELECT 1 FROM pg_stat_activity WHERE pid = $1::int AND backend_start = $2::timestamptz",
-        (const char *[]){pid, backend->start}, 2);
-    *there = result && PQntuples(result) > 0;
+    PG_RESULT *result =
+        pg_query(&store->pg,
+                 "SELECT coalesce(xact_start::text, '') FROM pg_stat_activity WHERE pid = $1::int AND "
+                 "backend_start = $2::timestamptz",
+                 (const char *[]){pid, backend->start}, 2);
+    look->there = result && PQntuples(result) > 0;
+    snprintf(look->transaction, sizeof look->transaction, "%s", look->there ? PQgetvalue(result, 0, 0) : "");
     return result;
 }
 
-static bool end_backend(struct postgres_store *store, const struct store_backend *backend)
+/* Until the transaction that was seen is over; false: it isn't, after wait_ms. `gone`: until the backend is.
+ */
+static bool await_end(struct postgres_store *store, const struct store_backend *backend,
+                      const struct backend_look *seen, bool gone, int wait_ms)
+{
+    enum { POLL_MS = 20 };
+    for (int waited_ms = 0; waited_ms <= wait_ms; waited_ms += POLL_MS) {
+        struct backend_look now;
+        if (!look_at(store, backend, &now))
+            return false;
+        if (!now.there || (!gone && strcmp(now.transaction, seen->transaction) != 0))
+            return true;
+        nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+    }
+    return false;
+}
+
+static bool terminate(struct postgres_store *store, const struct store_backend *backend)
 {
     char pid[16];
     snprintf(pid, sizeof pid, "%d", backend->pid);
@@ -122,20 +148,19 @@ static bool end_backend(struct postgres_store *store, const struct store_backend
     return result;
 }
 
-void store_end_backend(struct postgres_store *store, const struct store_backend *backend)
+void store_end_backend(struct postgres_store *store, const struct store_backend *backend, int patience_ms)
 {
-    enum { POLL_MS = 20, PATIENCE_MS = 10000 };
-    bool there = true;
-    bool asked = end_backend(store, backend);
-    for (int waited_ms = 0; asked && there && waited_ms < PATIENCE_MS; waited_ms += POLL_MS) {
-        if (!backend_is_there(store, backend, &there))
-            break;
-        if (there)
-            nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+    enum { GONE_MS = 10000 };
+    struct backend_look seen;
+    if (look_at(store, backend, &seen) &&
+        (!*seen.transaction || (patience_ms > 0 && await_end(store, backend, &seen, false, patience_ms))))
+        return;
+    if (terminate(store, backend) && await_end(store, backend, &seen, true, GONE_MS)) {
+        log_info("ended a former owner's connection", LOG_INT("pid", backend->pid));
+        return;
     }
-    if (there)
-        log_warning("a former owner's connection could not be ended", LOG_INT("pid", backend->pid),
-                    LOG_TEXT("reason", asked ? "it is still there" : store->pg.failure.detail));
+    log_warning("a former owner's connection could not be ended", LOG_INT("pid", backend->pid),
+                LOG_TEXT("reason", store->pg.failure.detail));
 }
 
 static bool look_at_backend(struct postgres_store *store)
@@ -161,6 +186,9 @@ static bool look_at_cluster(struct postgres_store *store)
                                  "left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int "
                                  "FROM pg_control_system()",
                                  NULL, 0);
+    if (!result &&
+        strcmp(store->pg.failure.sqlstate, "55000") == 0) /* a standby: it may become the primary */
+        store->pg.failure.trouble = PG_PASSING;
     if (!result)
         return false;
     int64_t system_identifier = pg_int8(result, 0, 0);
@@ -192,7 +220,7 @@ bool store_connect(struct postgres_store *store)
     }
     store->connected_once = true;
     if (store->former.pid)
-        store_end_backend(store, &store->former);
+        store_end_backend(store, &store->former, 0);
     store->former.pid = 0;
     return true;
 }

@@ -67,8 +67,9 @@ bool store_end(struct postgres_store *store); /* COMMIT, and looks whether it wa
 int64_t store_now_us(void);
 struct text store_topic(const struct postgres_store *store, uint32_t topic);
 bool store_topic_index(const struct postgres_store *store, struct text name, uint32_t *topic);
-/* Ends a backend and waits, bounded, until it is gone. What can't be ended is logged: epochs fence it. */
-void store_end_backend(struct postgres_store *store, const struct store_backend *backend);
+/* Sees to it that a backend's present transaction is over: waits for it with patience, then ends the backend.
+ * What can't be ended is logged: epochs fence it. */
+void store_end_backend(struct postgres_store *store, const struct store_backend *backend, int patience_ms);
 
 /* store_days.c */
 void store_day_name(char name[STORE_NAME_BYTES], const char *prefix, uint16_t day); /* prefix_YYYYMMDD */

@@ -80,7 +80,7 @@ struct store_job {
     struct batch *batch; /* COMMIT; its day `stream_day` had its first rows streamed, if that is not 0 */
     struct buffer rows;  /* STREAM: moved here from the batch; given back empty, for reuse */
     uint16_t stream_day; /* STREAM, COMMIT: the day whose COPY is open; 0: none */
-    int32_t *fenced_lanes; /* the job's memory */
+    int32_t *fenced_lanes; /* COMMIT out, if FENCED: malloc'd, given to the engine */
     size_t fenced_count;
 
     struct store_lane *lanes; /* TAKEOVER */
@@ -94,7 +94,7 @@ struct store_job {
     struct store_settings settings;
     struct ceiling_catalogue *catalogue; /* newest, if its generation is not known_generation; else NULL. Given */
     int64_t known_generation;            /* in */
-    uint16_t *sealed_days;               /* all of them, ascending; malloc'd, given to the engine */
+    uint16_t *sealed_days; /* CATALOGUE only: all of them, ascending; malloc'd, given to the engine */
     size_t sealed_day_count;
 
     /* SEED */

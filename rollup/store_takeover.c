@@ -27,7 +27,11 @@ static PGresult *query_places(struct postgres_store *store, const struct store_j
     return result;
 }
 
-/* Backends of this process are not ended: it has one, and what that had open was rolled back before. */
+/* A former owner that stalls inside a transaction may hold locks on the lane's rollups for ever. One that is
+ * well gave the lane up before we got it, and goes on with others: what it has open is over soon, and it is
+ * left alone. */
+enum { FORMER_OWNER_MS = 3000 };
+
 static bool end_former_owners(struct postgres_store *store, const struct store_job *job)
 {
     PG_RESULT *result =
@@ -39,7 +43,7 @@ static bool end_former_owners(struct postgres_store *store, const struct store_j
         snprintf(backend.start, sizeof backend.start, "%s", PQgetvalue(result, row, 1));
         bool ours = backend.pid == store->backend.pid && strcmp(backend.start, store->backend.start) == 0;
         if (!ours)
-            store_end_backend(store, &backend);
+            store_end_backend(store, &backend, FORMER_OWNER_MS);
     }
     return result;
 }

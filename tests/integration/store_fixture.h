@@ -24,6 +24,12 @@ static inline const char *test_dsn(void)
     return getenv("USAGEBOX_TEST_DSN");
 }
 
+/* Who the stores are: somebody with no more than the writer's rights. */
+static inline const char *writer_dsn(void)
+{
+    return getenv("USAGEBOX_TEST_WRITER_DSN");
+}
+
 static inline int64_t this_day_us(void)
 {
     return (int64_t)time(NULL) * 1000000 / DAY_US * DAY_US;
@@ -71,7 +77,7 @@ static inline const char *ask_sql(const char *format, ...)
 static inline struct postgres_store *new_store(void)
 {
     const struct postgres_store_options options = {
-        .dsn = test_dsn(), .owner_dsn = test_dsn(), .topics = topics, .topic_count = 2};
+        .dsn = writer_dsn(), .owner_dsn = test_dsn(), .topics = topics, .topic_count = 2};
     struct postgres_store *store = postgres_store_new(&options);
     ck_assert_ptr_nonnull(store);
     return store;
@@ -231,14 +237,28 @@ static inline void say_nothing(void *context, const char *sentence)
     (void)context, (void)sentence;
 }
 
+static inline bool grant_writer(struct pg *pg)
+{
+    char sql[200];
+    PQconninfoOption *options = PQconninfoParse(writer_dsn(), NULL);
+    const char *user = "";
+    for (const PQconninfoOption *option = options; option && option->keyword; option++)
+        if (strcmp(option->keyword, "user") == 0)
+            user = option->val;
+    snprintf(sql, sizeof sql, "GRANT usagebox_writer TO %s", user);
+    PQconninfoFree(options);
+    return pg_run(pg, sql);
+}
+
 static inline bool prepare(void)
 {
     struct pg pg = {0};
-    if (!test_dsn()) {
-        fprintf(stderr, "USAGEBOX_TEST_DSN must name an empty database\n");
+    if (!test_dsn() || !writer_dsn()) {
+        fprintf(stderr, "USAGEBOX_TEST_DSN and USAGEBOX_TEST_WRITER_DSN must name a database\n");
         return false;
     }
-    bool ok = pg_open(&pg, test_dsn(), "test") && migrate_run(&pg, migrations, 60, say_nothing, NULL);
+    bool ok = pg_open(&pg, test_dsn(), "test") && migrate_run(&pg, migrations, 60, say_nothing, NULL) &&
+              grant_writer(&pg);
     if (!ok)
         fprintf(stderr, "%s\n", pg.failure.detail);
     pg_close(&pg);

@@ -1,4 +1,5 @@
-"""The store against a real PostgreSQL: its tests are C programs, each run here with a database of its own."""
+"""The store against a real PostgreSQL: its tests are C programs, each run here with a database of its own, as a
+role with no more than the writer's rights."""
 import os
 import subprocess
 
@@ -7,15 +8,27 @@ from database import Database
 from stack import ROOT
 
 
-@pytest.mark.parametrize("program", ["store_batch_test", "store_lane_test"])
-def test_the_store_keeps_its_promises_against_a_real_server(stack, program):
+@pytest.fixture
+def database(stack):
     stack.ensure_running()
+    made = Database(stack)
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def writer(database):
+    name = f"{database.name}_writer"
+    database.query(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
+    yield name
+    database.query(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+@pytest.mark.parametrize("program", ["store_batch_test", "store_lane_test"])
+def test_the_store_keeps_its_promises_against_a_real_server(database, writer, program):
     path = f"build/asan/integration/{program}"
     subprocess.run(["make", "-s", path], cwd=ROOT, check=True)
-    database = Database(stack)
-    try:
-        done = subprocess.run([ROOT / path], env={**os.environ, "USAGEBOX_TEST_DSN": database.dsn},
-                              capture_output=True, text=True, timeout=300, check=False)
-    finally:
-        database.drop()
+    dsns = {"USAGEBOX_TEST_DSN": database.dsn, "USAGEBOX_TEST_WRITER_DSN": database.dsn_as(writer, "secret")}
+    done = subprocess.run([ROOT / path], env={**os.environ, **dsns}, capture_output=True, text=True, timeout=300,
+                          check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -126,8 +126,6 @@ static void poll_source(struct pipeline *p, int timeout_ms)
     struct source_event event = {0};
     p->ports.source.poll(p->ports.source.self, timeout_ms, &event);
     p->now_us = clock_now_us(&p->ports.clock);
-    if (event.kind == SOURCE_RECORDS || event.kind == SOURCE_NOTHING)
-        p->behind = event.kind == SOURCE_RECORDS;
     take_source_event(p, &event);
 }
 
@@ -162,6 +160,11 @@ bool pipeline_drained(const struct pipeline *p)
 bool pipeline_clean(const struct pipeline *p)
 {
     return batching_idle(p) && !p->lost;
+}
+
+const struct identity_secret *pipeline_secret(const struct pipeline *p)
+{
+    return p->settings_known ? &p->secret : NULL;
 }
 
 static void measure(struct pipeline *p)

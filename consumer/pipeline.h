@@ -93,6 +93,9 @@ bool pipeline_drained(const struct pipeline *pipeline);
  * lost. */
 bool pipeline_clean(const struct pipeline *pipeline);
 
+/* What the store keeps for identity.h, once it has told us; NULL until then. */
+const struct identity_secret *pipeline_secret(const struct pipeline *pipeline);
+
 const struct pipeline_stats *pipeline_stats(struct pipeline *pipeline);
 size_t pipeline_partitions(const struct pipeline *pipeline); /* of lanes that are or were assigned here */
 bool pipeline_partition(const struct pipeline *pipeline, size_t index, struct pipeline_partition *out);

@@ -1,0 +1,217 @@
+/* usagebox run: the engine with its real surroundings. */
+#include <errno.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "../rollup/postgres_store.h"
+#include "../rollup/writer.h"
+#include "commands.h"
+#include "kafka_flags.h"
+#include "kafka_source.h"
+#include "pipeline.h"
+
+enum { TURN_MS = 10, DRAIN_LIMIT_S = 60, FLAGS_LAST_MS = 2000 };
+
+static volatile sig_atomic_t stop_signals;
+
+/* The first one drains; who sends a second one does not want to wait. */
+static void on_signal(int signal_number)
+{
+    (void)signal_number;
+    if (++stop_signals > 1)
+        _exit(EXIT_FAILED);
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGPIPE, &ignore, NULL);
+}
+
+static int64_t clock_us(void *self)
+{
+    (void)self;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* Everything that a run holds; zero-initialised parts were not made. */
+struct run {
+    struct config config;
+    struct kafka_options kafka;
+    struct kafka_source *source;
+    struct kafka_flags *flags;
+    struct postgres_store *store;
+    struct writer *writer;
+    struct pipeline *pipeline;
+    bool secret_set;
+};
+
+/* --- what the engine tells --- */
+
+static void on_note(void *self, enum note_level level, int32_t lane, const char *sentence)
+{
+    (void)self;
+    static const enum log_level levels[] = {LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR};
+    if (lane >= 0)
+        log_event(levels[level], sentence, LOG_INT("lane", lane), LOG_END);
+    else
+        log_event(levels[level], sentence, LOG_END);
+}
+
+static void on_batch(void *self, const struct store_job *job)
+{
+    (void)self;
+    log_debug("batch", LOG_UINT("batch", job->batch->number), LOG_UINT("events", job->batch->event_count),
+              LOG_UINT("rows", job->batch->row_count), LOG_MS("took_ms", job->elapsed_us), LOG_INT("status", job->status),
+              LOG_TEXT("detail", job->detail));
+}
+
+static void on_flag(void *self, int64_t since_decided_us, int64_t since_record_us)
+{
+    (void)self;
+    log_debug("flag acknowledged", LOG_MS("since_decided_ms", since_decided_us), LOG_MS("since_record_ms", since_record_us));
+}
+
+/* --- making the parts --- */
+
+static struct pipeline_options pipeline_options_of(const struct config *config)
+{
+    struct pipeline_options options = {
+        .topics = config->kafka.usage_topics.items,
+        .topic_count = config->kafka.usage_topics.count,
+        .rules = {config->events.max_age_us, config->events.max_future_us},
+        .partitioner = config->kafka.partitioner,
+        .max_rows = config->batch.max_rows,
+        .max_delay_us = config->batch.max_delay_us,
+        .memory_limit_bytes = config->dedupe.memory_limit_bytes,
+    };
+    options.rollup.runs = config->rollup.runs;
+    for (size_t i = 0; i < config->rollup.dimensions.count; i++)
+        for (int lifted = 0; lifted < LIFTED_COUNT; lifted++)
+            if (strcmp(config->rollup.dimensions.items[i], event_lifted_names[lifted]) == 0)
+                options.rollup.dimensions[options.rollup.dimension_count++] = (enum event_lifted)lifted;
+    randombytes_buf(options.rollup.hash_seed, sizeof options.rollup.hash_seed);
+    return options;
+}
+
+static bool make_kafka(struct command_context *context, struct run *run)
+{
+    char error[KAFKA_ERROR_BYTES];
+    run->kafka = kafka_options_of(&run->config);
+    run->source = kafka_source_new(&run->kafka, error);
+    if (run->source)
+        run->flags = kafka_flags_new(&run->kafka, error);
+    if (!run->flags)
+        command_fail(context, EXIT_FAILED, "Kafka: %s", error);
+    return run->flags != NULL;
+}
+
+static bool make_store(struct command_context *context, struct run *run)
+{
+    struct postgres_store_options options = {run->config.postgres.dsn, run->config.postgres.owner_dsn,
+                                             run->config.kafka.usage_topics.items, run->config.kafka.usage_topics.count};
+    run->store = postgres_store_new(&options);
+    if (run->store)
+        run->writer = writer_new(run->store);
+    if (!run->writer)
+        command_fail(context, EXIT_FAILED, "the writer can't be started: out of memory or threads");
+    return run->writer != NULL;
+}
+
+static bool make_pipeline(struct command_context *context, struct run *run)
+{
+    struct pipeline_options options = pipeline_options_of(&run->config);
+    struct pipeline_ports ports = {
+        .source = kafka_source_interface(run->source),
+        .store = writer_interface(run->writer),
+        .flags = kafka_flags_interface(run->flags),
+        .clock = {clock_us, NULL},
+        .observer = {on_note, on_batch, on_flag, run},
+    };
+    kafka_source_watch(run->source, kafka_flags_wake_fd(run->flags));
+    kafka_source_watch(run->source, writer_wake_fd(run->writer));
+    run->pipeline = pipeline_new(&options, &ports);
+    if (!run->pipeline)
+        command_fail(context, EXIT_FAILED, "out of memory");
+    return run->pipeline != NULL;
+}
+
+/* The writer is stopped before the pipeline, whose batches it may hold. */
+static void free_run(struct run *run)
+{
+    if (run->store)
+        postgres_store_interrupt(run->store);
+    writer_free(run->writer);
+    pipeline_free(run->pipeline);
+    if (run->flags)
+        kafka_flags_free(run->flags, FLAGS_LAST_MS);
+    if (run->source)
+        kafka_source_free(run->source);
+    postgres_store_free(run->store);
+    config_free(&run->config);
+}
+
+/* --- running --- */
+
+static void turn(struct run *run)
+{
+    pipeline_turn(run->pipeline, TURN_MS);
+    if (!run->secret_set && pipeline_secret(run->pipeline)) {
+        kafka_source_set_secret(run->source, pipeline_secret(run->pipeline));
+        run->secret_set = true;
+    }
+}
+
+static int drain(struct run *run)
+{
+    log_info("stopping: what is decided is committed first; another signal stops at once");
+    int64_t limit_us = clock_us(NULL) + DRAIN_LIMIT_S * INT64_C(1000000);
+    pipeline_drain(run->pipeline);
+    while (!pipeline_drained(run->pipeline) && clock_us(NULL) < limit_us)
+        turn(run);
+    if (pipeline_clean(run->pipeline)) {
+        log_info("stopped");
+        return EXIT_DONE;
+    }
+    log_error("stopped without committing the last batch: its records are read again by whoever takes the lanes over");
+    return EXIT_FAILED;
+}
+
+static int run_until_stopped(struct run *run)
+{
+    log_info("usagebox runs", LOG_TEXT("version", USAGEBOX_VERSION), LOG_TEXT("owner", postgres_store_owner(run->store)));
+    while (!stop_signals)
+        turn(run);
+    return drain(run);
+}
+
+int cmd_run(struct command_context *context, int argc, char **argv)
+{
+    const struct option_row rows[] = {{0}};
+    const struct options options = {
+        .about = "Takes usage events in, counts each exactly once into PostgreSQL, and publishes flags when ceilings\n"
+                 "are crossed. Runs until SIGTERM or SIGINT, which drains; a second one quits at once.",
+        .rows = rows,
+    };
+    int operand;
+    int code = command_options(context, &options, argc, argv, &operand);
+    if (code >= 0)
+        return code;
+    struct run run = {0};
+    if (!command_config(context, &run.config))
+        return EXIT_FAILED;
+    if (sodium_init() < 0)
+        return command_fail(context, EXIT_FAILED, "libsodium can't be initialised");
+    catch_signals();
+    code = EXIT_FAILED;
+    if (make_kafka(context, &run) && make_store(context, &run) && make_pipeline(context, &run))
+        code = run_until_stopped(&run);
+    free_run(&run);
+    return code;
+}

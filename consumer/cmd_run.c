@@ -118,7 +118,7 @@ static bool make_store(struct command_context *context, struct run *run)
                                              run->config.kafka.usage_topics.items, run->config.kafka.usage_topics.count};
     run->store = postgres_store_new(&options);
     if (run->store)
-        run->writer = writer_new(run->store);
+        run->writer = writer_start(postgres_store_perform, run->store);
     if (!run->writer)
         command_fail(context, EXIT_FAILED, "the writer can't be started: out of memory or threads");
     return run->writer != NULL;
@@ -129,13 +129,13 @@ static bool make_pipeline(struct command_context *context, struct run *run)
     struct pipeline_options options = pipeline_options_of(&run->config);
     struct pipeline_ports ports = {
         .source = kafka_source_interface(run->source),
-        .store = writer_interface(run->writer),
+        .store = writer_store(run->writer),
         .flags = kafka_flags_interface(run->flags),
         .clock = {clock_us, NULL},
         .observer = {on_note, on_batch, on_flag, run},
     };
     kafka_source_watch(run->source, kafka_flags_wake_fd(run->flags));
-    kafka_source_watch(run->source, writer_wake_fd(run->writer));
+    kafka_source_watch(run->source, writer_descriptor(run->writer));
     run->pipeline = pipeline_new(&options, &ports);
     if (!run->pipeline)
         command_fail(context, EXIT_FAILED, "out of memory");
@@ -147,7 +147,8 @@ static void free_run(struct run *run)
 {
     if (run->store)
         postgres_store_interrupt(run->store);
-    writer_free(run->writer);
+    struct store_job *unfinished = run->writer ? writer_stop(run->writer) : NULL;
+    pipeline_abandon(run->pipeline, unfinished);
     pipeline_free(run->pipeline);
     if (run->flags)
         kafka_flags_free(run->flags, FLAGS_LAST_MS);

@@ -48,6 +48,7 @@ int command_run(struct command_context *context, const struct options *options, 
 int command_fail(const struct command_context *context, int exit_code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+int cmd_run(struct command_context *context, int argc, char **argv);
 int cmd_migrate(struct command_context *context, int argc, char **argv);
 int cmd_check(struct command_context *context, int argc, char **argv);
 int cmd_dead_letters(struct command_context *context, int argc, char **argv);

@@ -121,6 +121,7 @@ void takeover_assigned(struct pipeline *p, const struct source_event *event);
 void takeover_revoked(struct pipeline *p, const struct source_event *event);
 void takeover_probed(struct pipeline *p, const struct source_event *event);
 void takeover_broken(struct pipeline *p, const struct source_event *event);
+void takeover_free(struct store_lane *taken);
 void takeover_done(struct pipeline *p, struct store_job *job);
 void takeover_advance(struct pipeline *p);          /* every lane one step, if it can */
 struct store_job *takeover_job(struct pipeline *p); /* the next job that lanes wait for; NULL: none */

@@ -10,6 +10,7 @@
 
 /* In the order in which a newcomer needs them. */
 static const struct command commands[] = {
+    {"run", "take usage in, count it once, enforce ceilings", cmd_run},
     {"migrate", "make the tables, roles and partitions", cmd_migrate},
     {"check", "check the configuration and what it names", cmd_check},
     {"ceilings", "limits on use: apply, list", cmd_ceilings},

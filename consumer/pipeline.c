@@ -62,6 +62,33 @@ void pipeline_free(struct pipeline *p)
     free(p);
 }
 
+static void free_job(struct store_job *job)
+{
+    for (size_t i = 0; i < job->lane_count; i++)
+        takeover_free(&job->lanes[i]);
+    free(job->lanes);
+    free(job->facts);
+    free(job->fenced_lanes);
+    free(job->sealed_days);
+    ceiling_catalogue_free(job->catalogue);
+    buffer_free(&job->rows);
+    if (job->arena)
+        arena_free(job->arena);
+    free(job->arena);
+    free(job);
+}
+
+void pipeline_abandon(struct pipeline *p, struct store_job *jobs)
+{
+    if (p)
+        p->job = NULL;
+    while (jobs) {
+        struct store_job *next = jobs->next;
+        free_job(jobs);
+        jobs = next;
+    }
+}
+
 void engine_note(struct pipeline *p, enum note_level level, int32_t lane, const char *format, ...)
 {
     char sentence[640];

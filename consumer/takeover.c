@@ -464,7 +464,7 @@ static bool use_taken(struct pipeline *p, struct lane *lane, struct store_lane *
     return enforce_restore(p, lane);
 }
 
-static void free_taken(struct store_lane *taken)
+void takeover_free(struct store_lane *taken)
 {
     dedupe_free(taken->dedupe);
     ceiling_book_free(taken->book);
@@ -492,16 +492,16 @@ static void lane_taken(struct pipeline *p, struct store_lane *taken)
     bool wanted = lane && lane->assigned && lane->phase == LANE_TAKING;
     bool kept = wanted && still_ours(lane, taken);
     if (!wanted) {
-        free_taken(taken);
+        takeover_free(taken);
     } else if (!kept && (taken->kept || !use_taken(p, lane, taken))) {
         /* The row is ours but not where we left it, or memory is short. */
-        free_taken(taken);
+        takeover_free(taken);
         takeover_again(p, lane);
     } else if (!kept && !keep_pending(lane, taken)) {
-        free_taken(taken);
+        takeover_free(taken);
         takeover_again(p, lane);
     } else {
-        free_taken(taken);
+        takeover_free(taken);
         enter(p, lane, LANE_CHECKING);
     }
 }
@@ -537,7 +537,7 @@ void takeover_done(struct pipeline *p, struct store_job *job)
         else if (job->status == STORE_FENCED && lane && lane->phase == LANE_TAKING)
             takeover_again(p, lane);
         if (job->status != STORE_DONE)
-            free_taken(&job->lanes[i]);
+            takeover_free(&job->lanes[i]);
     }
     free(job->lanes);
 }

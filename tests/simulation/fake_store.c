@@ -625,35 +625,13 @@ struct store sim_store_port(struct process *process)
     return (struct store){submit, poll, process};
 }
 
-static void free_job(struct store_job *job)
-{
-    for (size_t i = 0; i < job->lane_count; i++) {
-        dedupe_free(job->lanes[i].dedupe);
-        ceiling_book_free(job->lanes[i].book);
-        if (job->lanes[i].arena)
-            arena_free(job->lanes[i].arena);
-        free(job->lanes[i].arena);
-    }
-    free(job->lanes);
-    free(job->facts);
-    free(job->sealed_days);
-    free(job->fenced_lanes);
-    ceiling_catalogue_free(job->catalogue);
-    buffer_free(&job->rows);
-    if (job->arena)
-        arena_free(job->arena);
-    free(job->arena);
-    free(job);
-}
-
 /* The batch is the dying pipeline's: so this comes before the pipeline is freed. */
 void sim_store_disconnect(struct process *process)
 {
     struct store_job *job = process->job;
     if (job && random_chance(&process->world->random, 0.5))
         finish_job(process);
-    if (job)
-        free_job(job);
+    pipeline_abandon(process->pipeline, job);
     process->job = NULL;
     drop_streamed(process);
 }

@@ -199,6 +199,8 @@ static bool take_record(struct intake *in)
     if (refused)
         return refuse(in, REFUSAL_STORE_REFUSED, refused->detail);
     enum refusal refusal = event_decode(p->decoder, in->record, p->now_us, &event);
+    if (refusal == REFUSAL_NO_MEMORY)
+        return false;
     if (refusal != REFUSAL_NONE)
         return refuse(in, refusal, decoder_detail(p->decoder));
     refusal = judge_lane(p, in->record, &event, detail, sizeof detail);

@@ -124,6 +124,7 @@ void takeover_broken(struct pipeline *p, const struct source_event *event);
 void takeover_free(struct store_lane *taken);
 void takeover_done(struct pipeline *p, struct store_job *job);
 void takeover_advance(struct pipeline *p);          /* every lane one step, if it can */
+bool takeover_waits(const struct pipeline *p); /* for nothing to be uncommitted any more */
 struct store_job *takeover_job(struct pipeline *p); /* the next job that lanes wait for; NULL: none */
 void takeover_stop(struct pipeline *p, struct lane *lane, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

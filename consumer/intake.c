@@ -30,7 +30,7 @@ bool intake_wanted(const struct pipeline *p)
 {
     if (p->draining || p->revoking || p->consume_asked || !p->settings_known)
         return false;
-    if (p->ceilings_stage == CEILINGS_ADOPTING)
+    if (p->ceilings_stage == CEILINGS_ADOPTING || takeover_waits(p))
         return false;
     if (p->ahead)
         return keys_ahead(p) < ENGINE_AHEAD_KEYS;

@@ -36,12 +36,26 @@ static void forget_unstored_partitioner(struct pipeline *p)
     p->votes = (struct partitioner_votes){0};
 }
 
+/* Late events are not read again from Kafka: the store knows which of them still have to be counted. */
+static void restore_pending(struct pipeline *p, const struct batch *batch)
+{
+    for (size_t i = 0; batch && i < batch->settled_count; i++) {
+        struct lane *lane = engine_lane(p, batch->settled[i].partition);
+        if (lane && lane_has_state(lane) && lane->assigned)
+            takeover_again(p, lane);
+        else if (lane)
+            lane_drop(lane);
+    }
+}
+
 /* Everything that is not committed never happened. */
 void settle_undo(struct pipeline *p, const char *why)
 {
     if (!p->lost)
         engine_note(p, NOTE_DEBUG, -1, "rewind: %s", why);
     p->stats.rewinds++;
+    restore_pending(p, p->open);
+    restore_pending(p, p->closed);
     discard_batches(p);
     ceilings_failed(p);
     for (size_t i = 0; i < p->lane_count; i++)
@@ -143,8 +157,12 @@ static void count_accepted_late(struct pipeline *p, struct batch *batch)
         const struct batch_sealed *late = &batch->sealed[i];
         const struct batch_partition *row = &batch->partitions[late->partition_row];
         struct lane *lane = engine_lane(p, row->partition);
-        if (!late->accepted || !late->counted || !engine_running(lane) || lane->epoch != row->epoch)
+        if (!late->accepted || !late->counted || !lane || lane->epoch != row->epoch)
             continue;
+        if (!engine_running(lane)) {
+            lane_drop(lane); /* the store will say what is pending when the lane is taken over again */
+            continue;
+        }
         struct ceiling_origin origin = {row->topic, row->partition, late->offset};
         if (!p->open || !intake_pending(p, lane, &late->event, origin))
             p->rewind_asked = "out of memory";
@@ -298,8 +316,6 @@ static void take_job(struct pipeline *p, struct store_job *job)
         takeover_done(p, job);
         if (job->status == STORE_LOST)
             recover_lose(p, job);
-        else
-            batching_reopen(p);
         break;
     case STORE_RECOVER:
         recover_done(p, job);

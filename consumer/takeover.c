@@ -376,6 +376,11 @@ static size_t count_taking(const struct pipeline *p)
     return count;
 }
 
+bool takeover_waits(const struct pipeline *p)
+{
+    return count_taking(p) > 0 && !(p->job && p->job->kind == STORE_TAKEOVER);
+}
+
 /* 0: the topics disagree, and the lane was stopped for it. */
 static int32_t lane_partition_count(struct pipeline *p, struct lane *lane)
 {
@@ -421,8 +426,10 @@ struct store_job *takeover_job(struct pipeline *p)
             .kept_epoch = lane_has_state(lane) ? lane->epoch : 0,
         };
     }
-    if (job->lane_count > 0)
+    if (job->lane_count > 0) {
+        batching_reopen(p); /* without the rows that these lanes had in it before */
         return job;
+    }
     free(job->lanes);
     free(job);
     return NULL;
@@ -455,8 +462,8 @@ static bool use_taken(struct pipeline *p, struct lane *lane, struct store_lane *
     if (!lane_restore(lane, taken))
         return false;
     flag_book_epoch(lane->flags, lane->epoch);
-    const struct ceiling_catalogue *catalogue = ceilings_at(p, lane->ceilings_generation);
-    if (catalogue)
+    const struct ceiling_catalogue *catalogue = ceilings_newest(p);
+    if (catalogue && catalogue->generation == lane->ceilings_generation)
         ceiling_book_use(lane->book, catalogue);
     else
         lane->ceilings_generation = -1; /* counted anew from usage_hourly */

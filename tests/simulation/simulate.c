@@ -335,9 +335,9 @@ static bool quiet(const struct world *world)
         if (world->database.lane_generation[i] != world->database.generation)
             return false;
     for (int i = 0; i < world->process_count; i++)
-        if (!world->processes[i].alive || !pipeline_clean(world->processes[i].pipeline))
+        if (!world->processes[i].alive)
             return false;
-    return true;
+    return world->database.pending.count == 0;
 }
 
 static void settle(struct world *world)

@@ -5,11 +5,14 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "../rollup/keeper.h"
 #include "../rollup/postgres_store.h"
 #include "../rollup/writer.h"
 #include "commands.h"
 #include "kafka_flags.h"
+#include "http.h"
 #include "kafka_source.h"
+#include "metrics.h"
 #include "pipeline.h"
 
 enum { TURN_MS = 10, DRAIN_LIMIT_S = 60, FLAGS_LAST_MS = 2000 };
@@ -49,6 +52,9 @@ struct run {
     struct postgres_store *store;
     struct writer *writer;
     struct pipeline *pipeline;
+    struct metrics *metrics;
+    struct http *http;
+    struct keeper *keeper;
     bool secret_set;
 };
 
@@ -66,7 +72,7 @@ static void on_note(void *self, enum note_level level, int32_t lane, const char 
 
 static void on_batch(void *self, const struct store_job *job)
 {
-    (void)self;
+    metrics_batch_done(((struct run *)self)->metrics, job);
     log_debug("batch", LOG_UINT("batch", job->batch->number), LOG_UINT("events", job->batch->event_count),
               LOG_UINT("rows", job->batch->row_count), LOG_MS("took_ms", job->elapsed_us), LOG_INT("status", job->status),
               LOG_TEXT("detail", job->detail));
@@ -74,7 +80,10 @@ static void on_batch(void *self, const struct store_job *job)
 
 static void on_flag(void *self, int64_t since_decided_us, int64_t since_record_us)
 {
-    (void)self;
+    struct metrics *metrics = ((struct run *)self)->metrics;
+    metrics_observe(metrics, METRICS_FLAG_DECIDED_SECONDS, since_decided_us);
+    if (since_record_us >= 0)
+        metrics_observe(metrics, METRICS_FLAG_RECORD_SECONDS, since_record_us);
     log_debug("flag acknowledged", LOG_MS("since_decided_ms", since_decided_us), LOG_MS("since_record_ms", since_record_us));
 }
 
@@ -142,6 +151,31 @@ static bool make_pipeline(struct command_context *context, struct run *run)
     return run->pipeline != NULL;
 }
 
+static bool make_http(struct command_context *context, struct run *run)
+{
+    char error[HTTP_ERROR_BYTES];
+    run->metrics = metrics_new();
+    if (!run->metrics) {
+        command_fail(context, EXIT_FAILED, "out of memory");
+        return false;
+    }
+    if (!run->config.http.listen[0])
+        return true;
+    run->http = http_start(run->config.http.listen, run->metrics, error);
+    if (!run->http)
+        command_fail(context, EXIT_FAILED, "http.listen: %s", error);
+    return run->http != NULL;
+}
+
+static bool make_keeper(struct command_context *context, struct run *run)
+{
+    struct keeper_options options = {run->config.postgres.owner_dsn, run->config.dedupe.window_us};
+    run->keeper = keeper_start(&options);
+    if (!run->keeper)
+        command_fail(context, EXIT_FAILED, "the keeper can't be started: out of memory or threads");
+    return run->keeper != NULL;
+}
+
 /* The writer is stopped before the pipeline, whose batches it may hold. */
 static void free_run(struct run *run)
 {
@@ -155,6 +189,9 @@ static void free_run(struct run *run)
     if (run->source)
         kafka_source_free(run->source);
     postgres_store_free(run->store);
+    keeper_stop(run->keeper);
+    http_stop(run->http);
+    metrics_free(run->metrics);
     config_free(&run->config);
 }
 
@@ -167,6 +204,7 @@ static void turn(struct run *run)
         kafka_source_set_secret(run->source, pipeline_secret(run->pipeline));
         run->secret_set = true;
     }
+    metrics_publish(run->metrics, run->pipeline, run->config.kafka.usage_topics.items);
 }
 
 static int drain(struct run *run)
@@ -211,7 +249,8 @@ int cmd_run(struct command_context *context, int argc, char **argv)
         return command_fail(context, EXIT_FAILED, "libsodium can't be initialised");
     catch_signals();
     code = EXIT_FAILED;
-    if (make_kafka(context, &run) && make_store(context, &run) && make_pipeline(context, &run))
+    if (make_http(context, &run) && make_kafka(context, &run) && make_store(context, &run) && make_pipeline(context, &run) &&
+        make_keeper(context, &run))
         code = run_until_stopped(&run);
     free_run(&run);
     return code;

@@ -29,8 +29,8 @@ def assert_events(scene, outcome):
 
 
 def assert_ledger(scene, outcome):
-    accepted, duplicate, dead = scene.query("SELECT coalesce(sum(accepted), 0), coalesce(sum(duplicate), 0), "
-                                            "coalesce(sum(dead), 0) FROM batch_ledger")[0]
+    accepted, duplicate, dead = scene.query("SELECT sum(accepted) AS accepted, sum(duplicate) AS duplicate, "
+                                            "sum(dead) AS dead FROM batch_ledger")[0]
     counts = outcome.counts
     assert (accepted, duplicate, dead) == (counts["accepted"], counts["duplicate"] + counts["conflict"], counts["dead"])
     unaccounted = scene.query("SELECT * FROM batch_ledger WHERE next_offset - greatest(first_offset, 0) <> "

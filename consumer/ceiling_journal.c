@@ -115,7 +115,8 @@ void ceiling_book_undo(struct ceiling_book *book, uint64_t mark)
         case ENTRY_CATALOGUE:
             book->shadow = book->adopted;
             book->adopted = entry.outgoing;
-            book->unjudged = true;
+            book->owed = entry.owed;
+            book->unjudged = entry.unjudged;
             break;
         case ENTRY_JUDGED:
             book->owed = book->unjudged = true;

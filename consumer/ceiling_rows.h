@@ -66,6 +66,7 @@ struct entry {
         struct verdict *former;
         const struct ceiling_catalogue *outgoing;
     };
+    bool owed, unjudged; /* the book's, before adopt() */
 };
 
 /* A transition found while all rows are looked at. They are sorted before any is made. */

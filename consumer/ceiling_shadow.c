@@ -37,7 +37,10 @@ bool ceiling_book_adopt(struct ceiling_book *book)
     assert(book->shadow);
     if (!journal_reserve(book, (size_t)book->counters.count + 1))
         return false;
-    journal_add(book, (struct entry){.kind = ENTRY_CATALOGUE, .outgoing = book->adopted}, NULL);
+    const struct entry entry = {
+        .kind = ENTRY_CATALOGUE, .outgoing = book->adopted, .owed = book->owed, .unjudged = book->unjudged};
+    journal_add(book, entry, NULL);
+    book->owed = false;
     book->adopted = book->shadow;
     book->shadow = NULL;
     book->unjudged = true;

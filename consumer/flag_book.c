@@ -159,11 +159,13 @@ bool flag_book_decide(struct flag_book *book, struct text key, struct text value
     if (!wish)
         return false;
     struct flag_row *row = row_at(book, number);
-    if (row->last)
-        row->last->next = wish;
-    else
-        row->first = wish;
-    row->last = wish;
+    if (row->last && same_message(row->last, wish)) { /* it had failed, and is asked for again */
+        wish_release(book, wish);
+        wish = row->last;
+    } else {
+        *(row->last ? &row->last->next : &row->first) = wish;
+        row->last = wish;
+    }
     row->tombstone = false;
     const struct wish *there = row->unseen ? row->sent_wish : row->held;
     if (there && same_message(there, wish) && (row->unseen || !row->overridden)) {

@@ -3,6 +3,7 @@
 #include "flag_message.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 
 #include "timestamp.h"
 
@@ -86,8 +87,12 @@ enum flag_reading flag_parse(struct arena *arena, struct text value, struct flag
 /* Writes a document to malloc'd memory; drops the reference. NULL: out of memory. */
 static char *dumped(json_t *document, size_t *length)
 {
-    char *bytes = document ? json_dumps(document, JSON_COMPACT) : NULL;
-    *length = bytes ? strlen(bytes) : 0;
+    *length = document ? json_dumpb(document, NULL, 0, JSON_COMPACT) : 0;
+    char *bytes = *length > 0 ? malloc(*length) : NULL;
+    if (bytes && json_dumpb(document, bytes, *length, JSON_COMPACT) != *length) {
+        free(bytes);
+        bytes = NULL;
+    }
     json_decref(document);
     return bytes;
 }

@@ -45,8 +45,8 @@ static inline struct event event_of(const char *customer_id, const char *meter, 
 }
 
 /* One line for each decision: customer/ceiling, + or - and the transition, before>used/limit, by what. */
-static struct {
-    char lines[4096], ids[4096];
+static struct recorded {
+    char lines[16384], ids[16384];
     size_t length, ids_length, count;
 } record_of_decisions;
 

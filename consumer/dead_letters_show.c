@@ -16,14 +16,19 @@ static const char hold_key[] =
     "Have producers use the customer_id as the record's key. `usagebox dead-letters replay` "
     "sends this one to where it belongs.";
 
+static const char send_home[] =
+    "Have all producers use the same partitioner. `usagebox dead-letters replay` sends "
+    "this one to where it belongs.";
+static const char raise_age[] =
+    "Raise events.max_age, restart, and replay it, if it is to be counted all the same.";
+static const char wait_for_it[] =
+    "The producer's clock is ahead. Replayed once its time has come, it is counted.";
+static const char ask_store[] = "PostgreSQL alone refuses it: see the detail. Replay it once that is mended.";
+
 static const char *const hints[REFUSAL_COUNT] = {
-    [REFUSAL_TOO_OLD] = "Raise events.max_age, restart, and replay it, if it is to be counted all the same.",
-    [REFUSAL_IN_FUTURE] = "The producer's clock is ahead. Replayed once its time has come, it is counted.",
-    [REFUSAL_KEY_MISMATCH] = hold_key,
-    [REFUSAL_WRONG_PARTITION] =
-        "Have all producers use the same partitioner. `usagebox dead-letters replay` sends this "
-        "one to where it belongs.",
-    [REFUSAL_STORE_REFUSED] = "PostgreSQL alone refuses it: see the detail. Replay it once that is mended.",
+    [REFUSAL_TOO_OLD] = raise_age,       [REFUSAL_IN_FUTURE] = wait_for_it,
+    [REFUSAL_KEY_MISMATCH] = hold_key,   [REFUSAL_WRONG_PARTITION] = send_home,
+    [REFUSAL_STORE_REFUSED] = ask_store,
 };
 
 static const char *hint_of(struct text reason)
@@ -65,7 +70,9 @@ static char *hex_of(struct text bytes)
 {
     size_t size = 2 * (size_t)bytes.length + 1;
     char *hex = malloc(size);
-    return hex ? sodium_bin2hex(hex, size, (const unsigned char *)bytes.bytes, bytes.length) : NULL;
+    if (hex)
+        sodium_bin2hex(hex, size, (const unsigned char *)bytes.bytes, bytes.length);
+    return hex;
 }
 
 /* object[name] = the text, or null and object[name_hex] = its bytes where it is no UTF-8. */

@@ -51,6 +51,7 @@ int command_fail(const struct command_context *context, int exit_code, const cha
 int cmd_run(struct command_context *context, int argc, char **argv);
 int cmd_migrate(struct command_context *context, int argc, char **argv);
 int cmd_check(struct command_context *context, int argc, char **argv);
+int cmd_offsets(struct command_context *context, int argc, char **argv);
 int cmd_dead_letters(struct command_context *context, int argc, char **argv);
 int cmd_seal(struct command_context *context, int argc, char **argv);
 int cmd_ceilings(struct command_context *context, int argc, char **argv);

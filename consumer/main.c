@@ -15,6 +15,7 @@ static const struct command commands[] = {
     {"check", "check the configuration and what it names", cmd_check},
     {"ceilings", "limits on use: apply, list", cmd_ceilings},
     {"dead-letters", "refused records: list, show, replay", cmd_dead_letters},
+    {"offsets", "how far partitions were read: list, accept, seek", cmd_offsets},
     {"seal", "seal days, by which PostgreSQL finds their repeats", cmd_seal},
     {NULL, NULL, NULL},
 };

@@ -1,10 +1,16 @@
 """The operator's commands."""
 import base64
+import hashlib
 import json
+import os
+import pty
+import struct
+import subprocess
 import zlib
 
 import pytest
 from oracle import partition_of
+from process import BINARY
 from psycopg2 import sql
 from psycopg2.errors import UniqueViolation
 
@@ -302,3 +308,103 @@ class TestDeadLetters:
     def test_what_a_producer_sent_cannot_write_to_the_terminal(self, scene):
         identifier = self.refuse(scene, b'{"\x1b[31m": 1}')
         assert "\x1b" not in scene.usagebox.command("dead-letters", "show", str(identifier)).stdout
+
+
+class TestOffsets:
+    """What a running process makes of it is tested with the pipeline."""
+
+    def place(self, scene, next_offset, partition=0, epoch=5):
+        scene.query("INSERT INTO consumer_offset (topic, kafka_partition, next_offset, epoch, last_offset, "
+                    "last_fingerprint) VALUES (%s, %s, %s, %s, %s, 99)", scene.topics.usage[0], partition, next_offset,
+                    epoch, next_offset - 1)
+
+    def offsets(self, scene, verb, *arguments, code=0, partition=0):
+        done = scene.usagebox.command("offsets", verb, "--topic", scene.topics.usage[0], "--partition", str(partition),
+                                      "--json", *map(str, arguments), check=False)
+        assert done.returncode == code, done.stderr + done.stdout
+        return json.loads(done.stdout) if code == 0 else done.stderr
+
+    def fill(self, scene, count, removed=0):
+        for _ in range(count):
+            scene.produce(b"x", partition=0)
+        if removed:
+            scene.topics.delete_records(scene.topics.usage[0], {0: removed})
+
+    def chain(self, before, row):
+        def text(value):
+            return struct.pack(">I", len(value.encode())) + value.encode()
+
+        numbers = [row.batch_id, row.epoch, row.first_offset, row.next_offset, row.accepted, row.duplicate, row.dead,
+                   row.hole, row.gap]
+        return hashlib.blake2b(before + text(row.topic) + struct.pack(">I9q", row.kafka_partition, *numbers) +
+                               row.digest + text(row.reason) + text(row.actor), digest_size=32).digest()
+
+    def test_removed_records_are_accepted_as_a_gap(self, scene):
+        self.fill(scene, 5, removed=4)
+        self.place(scene, 2)
+        done = self.offsets(scene, "accept", "--reason", "retention was too short")
+        assert (done["from_offset"], done["to_offset"], done["gap"]) == (2, 4, 2)
+        [row] = scene.query("SELECT * FROM batch_ledger")
+        assert (row.gap, row.reason, row.epoch) == (2, "retention was too short", 6) and "@" in row.actor
+        [place] = scene.query("SELECT * FROM consumer_offset")
+        assert (place.next_offset, place.epoch, place.last_offset, place.last_fingerprint) == (4, 6, -1, 0)
+
+    def test_the_ledger_stays_chained(self, scene):
+        self.fill(scene, 5)
+        self.place(scene, 2)
+        self.offsets(scene, "seek", "--offset", 4, "--reason", "ä first")
+        self.offsets(scene, "seek", "--offset", 1, "--reason", "second")
+        first, second = scene.query("SELECT * FROM batch_ledger ORDER BY batch_id")
+        assert first.chain == self.chain(bytes(32), first) and second.chain == self.chain(first.chain, second)
+        assert scene.value("SELECT chain FROM consumer_offset") == second.chain
+        assert (second.first_offset, second.next_offset, second.gap) == (4, 1, -3)
+
+    def test_accept_refuses_where_nothing_is_missing(self, scene):
+        self.fill(scene, 2)
+        self.place(scene, 2)
+        assert "nothing to accept" in self.offsets(scene, "accept", "--reason", "r", code=1)
+        assert scene.query("SELECT * FROM batch_ledger") == []
+
+    def test_a_partition_that_was_never_read_can_be_sent_on(self, scene):
+        self.fill(scene, 3)
+        assert self.offsets(scene, "seek", "--offset", 3, "--reason", "only new ones")["gap"] == 3
+        assert scene.value("SELECT next_offset FROM consumer_offset") == 3
+
+    def test_an_offset_outside_of_the_log_is_refused(self, scene):
+        self.fill(scene, 5, removed=2)
+        for offset in (1, 6):
+            assert "holds offsets 2 to 5" in self.offsets(scene, "seek", "--offset", offset, "--reason", "r", code=1)
+
+    def test_the_epoch_rises_for_all_topics_of_the_lane(self, scene):
+        self.fill(scene, 1)
+        self.place(scene, 0)
+        scene.query("INSERT INTO consumer_offset (topic, kafka_partition, epoch) VALUES ('other', 0, 8), ('other', 1, 8)")
+        self.offsets(scene, "seek", "--offset", 1, "--reason", "r")
+        epochs = scene.query("SELECT kafka_partition, epoch FROM consumer_offset ORDER BY 1, 2")
+        assert [tuple(row) for row in epochs] == [(0, 9), (0, 9), (1, 8)]
+
+    @pytest.mark.parametrize("arguments", [["--offset", "1"], ["--offset", "1", "--reason", ""], ["--reason", "r"]])
+    def test_an_order_without_reason_or_offset_is_wrong_usage(self, scene, arguments):
+        self.offsets(scene, "seek", *arguments, code=2)
+
+    def test_a_partition_that_is_not_there_is_refused(self, scene):
+        assert "artition" in self.offsets(scene, "seek", "--offset", 0, "--reason", "r", partition=9, code=1)
+        assert scene.query("SELECT * FROM consumer_offset") == []
+
+    def test_list_shows_where_each_partition_stands(self, scene):
+        self.place(scene, 7, partition=1)
+        [listed] = json.loads(scene.usagebox.command("offsets", "list", "--json").stdout)
+        assert (listed["partition"], listed["next_offset"], listed["epoch"], listed["read_through"]) == (1, 7, 5, None)
+
+    @pytest.mark.parametrize("answer, moved", [("n\n", 0), ("y\n", 1)])
+    def test_a_person_at_a_terminal_is_asked(self, scene, answer, moved):
+        self.fill(scene, 1)
+        person, terminal = pty.openpty()
+        os.write(person, answer.encode())
+        done = subprocess.run([BINARY, "offsets", "seek", "-c", scene.config_path, "--topic", scene.topics.usage[0],
+                               "--partition", "0", "--offset", "1", "--reason", "r"], stdin=terminal,
+                              capture_output=True, timeout=60, check=False)
+        os.close(person)
+        os.close(terminal)
+        assert b"[y/N]" in done.stderr and done.returncode == 1 - moved
+        assert scene.value("SELECT count(*) FROM batch_ledger") == moved

@@ -1,0 +1,26 @@
+/* Sets by hand where a partition goes on: past records that are gone, or anywhere. Whoever reads the
+ * partition is fenced and takes it over anew from there; a row of the ledger says who ordered it and why. */
+#ifndef UB_OFFSET_MOVE_H
+#define UB_OFFSET_MOVE_H
+
+#include "pg.h"
+
+struct offset_move {
+    const char *topic;
+    int32_t partition;
+    int64_t to_offset;
+    bool forward_only; /* refuse unless to_offset is ahead of what was read */
+    const char *reason;
+    const char *actor;
+
+    int64_t from_offset; /* out: 0 if nothing was read yet */
+    int64_t epoch;       /* out: of all topics' partitions of this number */
+    int64_t batch_id;    /* out: of the ledger's row */
+};
+
+/* One transaction, over a connection as owner. Waits for a batch that is being committed. Offsets that are
+ * skipped count as a gap, those that will be read again as a negative one. The last record read is forgotten:
+ * there is nothing to verify the log against. False: failure says why, and nothing has changed. */
+bool offset_move(struct pg *pg, struct offset_move *move);
+
+#endif

@@ -70,7 +70,7 @@ def test_the_same_event_counts_once_however_it_comes_again(scene):
     records += wrong.flush()
     scene.wait_consumed()
     outcome = assert_counted_once(scene, records)
-    assert outcome.counts == {"accepted": 1, "duplicate": 4, "conflict": 2, "dead": 1}
+    assert outcome.counts == {"accepted": 1, "duplicate": 5, "conflict": 2, "dead": 1}
     assert scene.query("SELECT reason FROM dead_letter") == [("wrong_partition",)]
 
 

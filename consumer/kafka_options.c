@@ -47,6 +47,9 @@ static const struct setting reader[] = {READING,
                                         {"queued.max.messages.kbytes", "16384"},
                                         {NULL, NULL}};
 
+/* A consumer, for asking about a topic must never make it. */
+static const struct setting admin[] = {{"log_level", "0"}, {"socket.timeout.ms", "10000"}, {NULL, NULL}};
+
 #define SENDING                                                                                              \
     {"enable.idempotence", "true"}, {"acks", "all"},                                                         \
     {                                                                                                        \
@@ -75,6 +78,7 @@ static const struct {
     [KAFKA_READER] = {reader, RD_KAFKA_CONSUMER, 0}, /* nobody polls for events: errors go to the log */
     [KAFKA_FLAGGER] = {flagger, RD_KAFKA_PRODUCER, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR},
     [KAFKA_PRODUCER] = {producer, RD_KAFKA_PRODUCER, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR},
+    [KAFKA_ADMIN] = {admin, RD_KAFKA_CONSUMER, RD_KAFKA_EVENT_ERROR},
 };
 
 static const char own_servers[] = "not to be set here: use kafka.bootstrap_servers";

@@ -27,6 +27,8 @@ enum dedupe_verdict {
 struct dedupe;
 
 struct dedupe *dedupe_new(void); /* NULL: out of memory */
+/* Takes as long as unmapping all of its memory does: with many millions of keys, no work for a polling
+ * thread. */
 void dedupe_free(struct dedupe *dedupe);
 
 /* Starts fetching the slot of a key that will be asked for soon. */

@@ -10,7 +10,7 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Werror
 HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIC
 VERSION ?= 0.1.0
 PG_INCLUDE := $(shell pg_config --includedir)
-CPPFLAGS += -D_GNU_SOURCE -DUSAGEBOX_VERSION='"$(VERSION)"' -I. -Iconsumer -Irollup -isystem $(PG_INCLUDE)
+CPPFLAGS += -D_GNU_SOURCE -DUSAGEBOX_VERSION='"$(VERSION)"' -iquote . -iquote consumer -iquote rollup -isystem $(PG_INCLUDE)
 CFLAGS += -std=gnu11 -O2 -g $(WARN) $(HARDEN)
 CXXFLAGS += -std=c++17 -O2 -g -Wall -Wextra -Wshadow -Werror -fno-exceptions -fno-rtti $(HARDEN)
 LDFLAGS += -pie -Wl,-z,relro,-z,now

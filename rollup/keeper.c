@@ -187,10 +187,16 @@ static bool seal_days(struct keeper *keeper)
     return done;
 }
 
+/* What fails does not keep the others from being done. */
 static bool turn(struct keeper *keeper)
 {
-    return connect_owner(keeper) && migrate_partitions(&keeper->pg, log_said, NULL) && seal_days(keeper) &&
-           seal_drop_segments(&keeper->pg, log_dropped, NULL);
+    struct pg *pg = &keeper->pg;
+    if (!connect_owner(keeper))
+        return false;
+    bool made = migrate_partitions(pg, log_said, NULL);
+    bool sealed = pg_is_open(pg) && seal_days(keeper);
+    bool dropped = pg_is_open(pg) && seal_drop_segments(pg, log_dropped, NULL);
+    return made && sealed && dropped;
 }
 
 static void report_turn(struct keeper *keeper)

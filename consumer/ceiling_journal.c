@@ -53,6 +53,12 @@ void journal_counted(struct ceiling_book *book, uint32_t row, decimal_t delta)
     journal_add(book, (struct entry){.kind = ENTRY_COUNTED, .row = row, .delta = delta}, &counter->entry);
 }
 
+void journal_decided(struct ceiling_book *book, uint32_t row, struct verdict *former)
+{
+    journal_add(book, (struct entry){.kind = ENTRY_DECIDED, .row = row, .former = former},
+                &state_at(book, row)->entry);
+}
+
 bool journal_pins(const struct ceiling_book *book, uint64_t row_entry)
 {
     return row_entry > book->first;

@@ -175,8 +175,7 @@ static bool make_turn(struct ceiling_book *book, const struct turn *turn, const 
         return false;
     struct state *state = state_at(book, turn->state);
     *former = state->verdict;
-    journal_add(book, (struct entry){.kind = ENTRY_DECIDED, .row = turn->state, .former = former},
-                &state->entry);
+    journal_decided(book, turn->state, former);
     state_turn(book, turn->state, &verdict);
     return tell(book, state, turn, cause);
 }

@@ -135,6 +135,7 @@ bool state_other_active(const struct ceiling_book *book, const struct state *sta
 /* ceiling_journal.c: make room before anything is changed; then adding cannot fail. */
 bool journal_reserve(struct ceiling_book *book, size_t more);
 void journal_counted(struct ceiling_book *book, uint32_t row, decimal_t delta);
+void journal_decided(struct ceiling_book *book, uint32_t row, struct verdict *former); /* which it owns */
 void journal_add(struct ceiling_book *book, struct entry entry, uint64_t *row_entry);
 bool journal_pins(const struct ceiling_book *book, uint64_t row_entry);
 void journal_free(struct ceiling_book *book);

@@ -57,7 +57,7 @@ void wish_replace(struct flag_book *book, struct wish **place, struct wish *wish
 
 bool same_message(const struct wish *a, const struct wish *b)
 {
-    return a->active == b->active && strcmp(a->id, b->id) == 0;
+    return a && b && a->active == b->active && strcmp(a->id, b->id) == 0;
 }
 
 struct wish *desired(const struct flag_row *row)
@@ -88,7 +88,10 @@ static uint32_t row_add(struct flag_book *book, struct text key)
     if (key.length > 0)
         memcpy(bytes, key.bytes, key.length);
     uint64_t hash = lookup_text(0, key);
-    *row_at(book, number) = (struct flag_row){.live = true, .key = {bytes, key.length}, .hash = hash};
+    struct flag_row *row = row_at(book, number);
+    *row = (struct flag_row){.live = true, .hash = hash};
+    row->key.bytes = bytes;
+    row->key.length = key.length;
     lookup_insert(&book->by_key, hash, number);
     book->text_bytes += key.length + 1;
     return number;
@@ -168,7 +171,7 @@ bool flag_book_decide(struct flag_book *book, struct text key, struct text value
     }
     row->tombstone = false;
     const struct wish *there = row->unseen ? row->sent_wish : row->held;
-    if (there && same_message(there, wish) && (row->unseen || !row->overridden)) {
+    if (same_message(there, wish) && (row->unseen || !row->overridden)) {
         make_undue(book, row);
         return true;
     }

@@ -20,7 +20,7 @@ bool differs(const struct flag_row *row)
 {
     const struct wish *want = desired(row);
     if (row->unseen)
-        return want && want->active ? !row->sent_wish || !same_message(row->sent_wish, want)
+        return want && want->active ? !same_message(row->sent_wish, want)
                                     : row->sent_wish && row->sent_wish->active;
     bool held_active = row->held_kind == HELD_FLAG && row->held->active;
     if (want && want->active)
@@ -164,7 +164,7 @@ void flag_book_acknowledged(struct flag_book *book, uint64_t cookie)
 static bool still_needed(const struct flag_book *book, const struct flag_row *row, const struct wish *failed)
 {
     const struct wish *want = desired(row);
-    if (want && failed && same_message(want, failed))
+    if (same_message(want, failed))
         return true;
     return !book->holding && (differs(row) || row->tombstone);
 }

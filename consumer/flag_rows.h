@@ -75,9 +75,9 @@ static inline struct flag_row *row_at(const struct flag_book *book, uint32_t num
 /* flag_book.c */
 struct wish *wish_new(struct flag_book *book, struct text id, bool active, int64_t at_us, struct text value);
 void wish_replace(struct flag_book *book, struct wish **place, struct wish *wish);
-bool same_message(const struct wish *a, const struct wish *b);
-struct wish *desired(const struct flag_row *row);         /* NULL: nothing was decided */
-uint32_t row_of(struct flag_book *book, struct text key); /* found or made; LOOKUP_END: out of memory */
+bool same_message(const struct wish *a, const struct wish *b); /* NULL: the same as none */
+struct wish *desired(const struct flag_row *row);              /* NULL: nothing was decided */
+uint32_t row_of(struct flag_book *book, struct text key);      /* found or made; LOOKUP_END: out of memory */
 void row_remove(struct flag_book *book, uint32_t number);
 
 /* flag_due.c */

@@ -51,8 +51,10 @@ static uint32_t add(struct intern *intern, struct text text)
     }
     if (text.length > 0)
         memcpy(bytes, text.bytes, text.length);
-    *(struct interned *)rows_at(&intern->rows, number) =
-        (struct interned){.text = {bytes, text.length}, .holders = 1};
+    struct interned *interned = rows_at(&intern->rows, number);
+    interned->text.bytes = bytes;
+    interned->text.length = text.length;
+    interned->holders = 1;
     lookup_insert(&intern->lookup, lookup_text(0, text), number);
     intern->text_bytes += text.length + 1;
     return number;

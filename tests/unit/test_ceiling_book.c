@@ -190,7 +190,7 @@ static struct ceiling_catalogue *other_catalogue(const char *name, const char *w
 {
     struct ceiling_catalogue *other = ceiling_catalogue_new(2);
     ck_assert_ptr_nonnull(other);
-    if (name)
+    if (name[0] != '\0')
         add_rule(other, name, who, "tokens", PERIOD_DAY, limit, limit);
     for (size_t i = 0; i < other->count; i++)
         other->ceilings[i].version = 2;
@@ -237,7 +237,7 @@ START_TEST(a_ceiling_that_is_gone_clears_what_it_had_crossed)
 {
     rule("cap", "*", PERIOD_DAY, 10);
     use("acme", 11, NOW_US);
-    struct ceiling_catalogue *none = other_catalogue(NULL, NULL, 0);
+    struct ceiling_catalogue *none = other_catalogue("", "", 0);
     change_to(none);
     ck_assert_str_eq(heard(), "acme/cap -2 11>11/10 ceilings gone\n");
     use("acme", 11, NOW_US);

@@ -29,7 +29,7 @@ static struct model {
     struct flag_book *book;
     int64_t epoch, zombie_epoch, zombie_count;
     struct message log[LOG];
-    size_t log_count, seen;
+    size_t log_count, seen, appended;
     struct message flying[PENDING]; /* sent, not on the log yet */
     size_t flying_count;
     int committed[KEYS], desired[KEYS]; /* decision numbers; odd: crossed; 0: none */
@@ -86,6 +86,7 @@ static void append(struct message message)
     if (model.log_count == LOG)
         ck_abort_msg("the log is full");
     model.log[model.log_count++] = message;
+    model.appended++;
 }
 
 /* Ours */
@@ -307,14 +308,13 @@ static size_t run_life(unsigned seed)
         }
         arena_reset(&arena);
     }
-    size_t length = model.log_count;
     flag_book_free(model.book);
     for (size_t i = 0; i < model.log_count; i++)
         free(model.log[i].value);
     for (size_t i = 0; i < model.flying_count; i++)
         free(model.flying[i].value);
     arena_free(&arena);
-    return length;
+    return model.appended;
 }
 
 START_TEST(once_quiet_every_reader_knows_what_is_desired)

@@ -55,5 +55,6 @@ int cmd_offsets(struct command_context *context, int argc, char **argv);
 int cmd_dead_letters(struct command_context *context, int argc, char **argv);
 int cmd_seal(struct command_context *context, int argc, char **argv);
 int cmd_ceilings(struct command_context *context, int argc, char **argv);
+int cmd_verify(struct command_context *context, int argc, char **argv);
 
 #endif

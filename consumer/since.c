@@ -1,0 +1,33 @@
+#include "since.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "timestamp.h"
+#include "units.h"
+
+int64_t since_now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static bool day_parse(struct text text, int64_t *since_us)
+{
+    char whole[32];
+    int length = snprintf(whole, sizeof whole, "%.*sT00:00:00Z", (int)(text.length < 11 ? text.length : 11),
+                          text.bytes);
+    return timestamp_from_rfc3339((struct text){whole, (uint32_t)length}, since_us);
+}
+
+bool since_parse(struct text text, int64_t now_us, int64_t *since_us)
+{
+    int64_t ago_us;
+    if (timestamp_from_rfc3339(text, since_us) || day_parse(text, since_us))
+        return true;
+    if (!duration_parse(text, &ago_us) || ago_us < 0 || ago_us > now_us)
+        return false;
+    *since_us = now_us - ago_us;
+    return true;
+}

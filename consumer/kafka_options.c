@@ -61,7 +61,7 @@ static const struct setting flagger[] = {
     SENDING, {"linger.ms", "0"}, {"message.timeout.ms", "0"}, {NULL, NULL}};
 /* message.max.bytes: what is too large for UsageBox must be sendable, to be refused by it and not by us */
 static const struct setting producer[] = {SENDING,
-                                          {"linger.ms", "5"},
+                                          {"linger.ms", "0.5"},
                                           {"message.timeout.ms", "60000"},
                                           {"message.max.bytes", "4194304"},
                                           {"compression.type", "lz4"},

@@ -13,6 +13,7 @@ static const struct command commands[] = {
     {"run", "take usage in, count it once, enforce ceilings", cmd_run},
     {"migrate", "make the tables, roles and partitions", cmd_migrate},
     {"check", "check the configuration and what it names", cmd_check},
+    {"produce", "publish usage events: from a file, standard input or made up", cmd_produce},
     {"ceilings", "limits on use: apply, list", cmd_ceilings},
     {"dead-letters", "refused records: list, show, replay", cmd_dead_letters},
     {"offsets", "how far partitions were read: list, accept, seek", cmd_offsets},

@@ -160,3 +160,12 @@ size_t timestamp_text(int64_t time_us, char text[TIMESTAMP_TEXT_BYTES])
     text[length] = '\0';
     return (size_t)length;
 }
+
+size_t timestamp_text_ms(int64_t time_ms, char text[TIMESTAMP_TEXT_BYTES])
+{
+    size_t length = timestamp_text(time_ms * 1000, text);
+    if (time_ms % 1000 == 0)
+        return length;
+    memcpy(text + length - 4, "Z", sizeof "Z"); /* in place of 000Z */
+    return length - 3;
+}

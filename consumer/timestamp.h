@@ -19,5 +19,7 @@ bool timestamp_from_integer(struct text text, int64_t *time_us);
  * not all 0. NUL-terminated; returns its length. */
 enum { TIMESTAMP_TEXT_BYTES = 40 };
 size_t timestamp_text(int64_t time_us, char text[TIMESTAMP_TEXT_BYTES]);
+/* The same with at most 3 fraction digits. */
+size_t timestamp_text_ms(int64_t time_ms, char text[TIMESTAMP_TEXT_BYTES]);
 
 #endif

@@ -1,0 +1,451 @@
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "commands.h"
+#include "generate.h"
+#include "mint.h"
+#include "progress.h"
+#include "sender.h"
+#include "tables.h"
+#include "timestamp.h"
+
+enum {
+    COMPLAINTS_MOST = 20, /* of one kind; the rest is counted */
+    NAP_MOST_MS = 5,      /* between two looks at Ctrl-C and at reports */
+    WAIT_MS = 100,
+};
+static const int64_t default_span_us = INT64_C(3600000000);
+
+/* What the options say. */
+struct choice {
+    const char *topic;
+    const char *key;
+    const char *partitioner;
+    bool raw;
+    int64_t count; /* of --generate; 0: not given */
+    int64_t rate_per_s;
+    int64_t duration_us;
+    int64_t seed; /* 0: any */
+    const char *start;
+    int64_t span_us; /* 0: not given */
+    int64_t customers;
+    const char *duplicates, *late, *bad;
+};
+
+struct counts {
+    uint64_t sent, acknowledged, failed, refused;
+    uint64_t minted_ids, minted_timestamps;
+    uint64_t generated[GENERATED_KINDS];
+};
+
+struct production {
+    const struct command_context *context;
+    const struct choice *choice;
+    const char *topic;
+    struct sender *sender;
+    struct counts counts;
+    int64_t started_us;
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal_number)
+{
+    (void)signal_number;
+    interrupted = 1;
+}
+
+static int64_t now_us(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
+}
+
+/* --- what became of what was sent
+ * ---------------------------------------------------------------------------- */
+
+static void on_report(void *context, uint64_t cookie, int32_t partition, int64_t offset, const char *error)
+{
+    struct production *production = context;
+    (void)partition, (void)offset;
+    if (!error) {
+        production->counts.acknowledged++;
+    } else if (++production->counts.failed <= COMPLAINTS_MOST) {
+        command_fail(production->context, EXIT_FAILED, "event %" PRIu64 ": not delivered: %s", cookie, error);
+    }
+}
+
+static void send_record(struct production *production, struct text key, struct text value)
+{
+    production->counts.sent++;
+    sender_send(production->sender, key, value, production->counts.sent);
+}
+
+static void await_all(struct production *production)
+{
+    while (sender_pending(production->sender) > 0)
+        sender_wait(production->sender, WAIT_MS);
+}
+
+/* --- events from a file
+ * -------------------------------------------------------------------------------------- */
+
+static bool draw(uint64_t chance[2])
+{
+    return getrandom(chance, 2 * sizeof *chance, 0) == (ssize_t)(2 * sizeof *chance);
+}
+
+static void refuse(struct production *production, const char *file, uint64_t line, const char *why)
+{
+    if (++production->counts.refused <= COMPLAINTS_MOST)
+        command_fail(production->context, EXIT_FAILED, "%s:%" PRIu64 ": %s", file, line, why);
+}
+
+/* As it is, keyed if that can be. */
+static void send_raw(struct production *production, struct mint *mint, struct text line)
+{
+    struct minted minted;
+    struct text key = {NULL, 0};
+    if (mint_event(mint, line, 0, (const uint64_t[2]){0, 0}, &minted) == MINT_DONE)
+        key = minted.customer_id;
+    if (production->choice->key)
+        key = text_of(production->choice->key);
+    send_record(production, key, line);
+}
+
+/* The sentence says why not; NULL: it was sent. */
+static const char *send_event(struct production *production, struct mint *mint, struct text line)
+{
+    struct minted minted;
+    uint64_t chance[2];
+    if (!draw(chance))
+        return "no random bytes to be had";
+    enum mint_outcome outcome = mint_event(mint, line, now_us(CLOCK_REALTIME) / 1000, chance, &minted);
+    if (outcome != MINT_DONE)
+        return mint->detail;
+    production->counts.minted_ids += minted.event_id;
+    production->counts.minted_timestamps += minted.timestamp;
+    struct text key = production->choice->key ? text_of(production->choice->key) : minted.customer_id;
+    send_record(production, key, minted.value);
+    return NULL;
+}
+
+static void take_line(struct production *production, struct mint *mint, const char *file, uint64_t number,
+                      struct text line)
+{
+    if (production->choice->raw) {
+        send_raw(production, mint, line);
+        return;
+    }
+    if (line.length > 0 && line.bytes[line.length - 1] == '\r')
+        line.length--;
+    if (line.length == 0)
+        return;
+    const char *why = send_event(production, mint, line);
+    if (why)
+        refuse(production, file, number, why);
+}
+
+static int send_lines(struct production *production, FILE *in, const char *file)
+{
+    struct mint mint = {0};
+    char *bytes = NULL;
+    size_t capacity = 0;
+    ssize_t length;
+    errno = 0;
+    for (uint64_t number = 1; !interrupted && (length = getline(&bytes, &capacity, in)) >= 0; number++) {
+        if (length > 0 && bytes[length - 1] == '\n')
+            length--;
+        take_line(production, &mint, file, number, (struct text){bytes, (uint32_t)length});
+    }
+    int code = EXIT_DONE;
+    if (ferror(in) && !interrupted)
+        code = command_fail(production->context, EXIT_FAILED, "%s: %s", file, strerror(errno));
+    free(bytes);
+    mint_free(&mint);
+    return code;
+}
+
+static int send_file(struct production *production, const char *path)
+{
+    if (!path || strcmp(path, "-") == 0)
+        return send_lines(production, stdin, "standard input");
+    FILE *in = fopen(path, "re");
+    if (!in)
+        return command_fail(production->context, EXIT_FAILED, "%s: %s", path, strerror(errno));
+    int code = send_lines(production, in, path);
+    fclose(in);
+    return code;
+}
+
+/* --- generated events
+ * ---------------------------------------------------------------------------------------- */
+
+static void nap_until(struct production *production, int64_t due_us)
+{
+    int64_t left_us;
+    while (!interrupted && (left_us = due_us - now_us(CLOCK_MONOTONIC)) > 0) {
+        int64_t nap_us = left_us < NAP_MOST_MS * 1000 ? left_us : NAP_MOST_MS * 1000;
+        struct timespec nap = {0, (long)nap_us * 1000};
+        sender_wait(production->sender, 0);
+        nanosleep(&nap, NULL);
+    }
+}
+
+static int send_generated(struct production *production, const struct generate_plan *plan)
+{
+    struct generator *generator = generator_new(plan);
+    if (!generator)
+        return command_fail(production->context, EXIT_FAILED, "out of memory");
+    struct progress progress = progress_begin("events", plan->count);
+    int64_t rate = production->choice->rate_per_s, begun_us = now_us(CLOCK_MONOTONIC);
+    for (uint64_t number = 0; number < plan->count && !interrupted; number++) {
+        if (rate > 0)
+            nap_until(production, begun_us + (int64_t)((double)number * 1e6 / (double)rate));
+        struct generated event = generator_make(generator, number);
+        production->counts.generated[event.kind]++;
+        send_record(production, event.key, event.value);
+        if (number % 1000 == 0)
+            progress_update(&progress, number);
+    }
+    await_all(production);
+    progress_end(&progress);
+    generator_free(generator);
+    return EXIT_DONE;
+}
+
+static bool parse_share(const struct command_context *context, const char *option, const char *text,
+                        double *share)
+{
+    char *end;
+    *share = strtod(text, &end);
+    if (end != text && *end == '\0' && *share >= 0 && *share <= 1) /* no NaN passes */
+        return true;
+    command_fail(context, EXIT_USAGE, "--%s: expected a share from 0 to 1 such as 0.01, found \"%s\"", option,
+                 text);
+    return false;
+}
+
+static bool parse_shares(const struct command_context *context, const struct choice *choice,
+                         struct generate_plan *plan)
+{
+    if (!parse_share(context, "duplicates", choice->duplicates, &plan->duplicate_share) ||
+        !parse_share(context, "late", choice->late, &plan->late_share) ||
+        !parse_share(context, "bad", choice->bad, &plan->bad_share))
+        return false;
+    if (plan->duplicate_share + plan->late_share + plan->bad_share <= 1)
+        return true;
+    command_fail(context, EXIT_USAGE, "--duplicates, --late and --bad are more than 1 together");
+    return false;
+}
+
+/* Without a rate everything is sent at once, as if an hour's events had piled up; at a rate each event
+ * happens when it is sent. */
+static bool plan_times(const struct command_context *context, const struct choice *choice,
+                       struct generate_plan *plan)
+{
+    plan->span_us = default_span_us;
+    if (choice->rate_per_s > 0)
+        plan->span_us = (int64_t)((double)plan->count * 1e6 / (double)choice->rate_per_s);
+    if (choice->span_us > 0)
+        plan->span_us = choice->span_us;
+    plan->first_time_us = now_us(CLOCK_REALTIME) - (choice->rate_per_s > 0 ? 0 : plan->span_us);
+    if (!choice->start || timestamp_from_rfc3339(text_of(choice->start), &plan->first_time_us))
+        return true;
+    command_fail(context, EXIT_USAGE, "--start: expected a time such as 2026-11-22T09:30:00Z, found \"%s\"",
+                 choice->start);
+    return false;
+}
+
+/* Negative: the plan is made; else the exit code. */
+static int plan_events(const struct command_context *context, const struct choice *choice,
+                       struct generate_plan *plan)
+{
+    uint64_t any[2];
+    if (choice->count == 0 && choice->rate_per_s == 0)
+        return command_fail(context, EXIT_USAGE, "--duration needs --rate");
+    if (!draw(any))
+        return command_fail(context, EXIT_FAILED, "no random bytes to be had");
+    *plan = (struct generate_plan){
+        .seed = choice->seed > 0 ? (uint64_t)choice->seed : any[0] >> 1,
+        .customers = (uint32_t)choice->customers,
+        .count = (uint64_t)choice->count,
+    };
+    if (choice->duration_us > 0) {
+        double count = (double)choice->duration_us / 1e6 * (double)choice->rate_per_s;
+        if (choice->count == 0 || count < (double)choice->count)
+            plan->count = (uint64_t)ceil(count);
+    }
+    return parse_shares(context, choice, plan) && plan_times(context, choice, plan) ? -1 : EXIT_USAGE;
+}
+
+/* --- what is printed
+ * ----------------------------------------------------------------------------------------- */
+
+static json_t *generated_json(const struct counts *counts, const struct generate_plan *plan)
+{
+    char start[TIMESTAMP_TEXT_BYTES];
+    timestamp_text(plan->first_time_us, start);
+    json_t *json = json_pack("{s:I, s:s, s:I}", "seed", (json_int_t)plan->seed, "start", start, "span_us",
+                             (json_int_t)plan->span_us);
+    for (int kind = 0; kind < GENERATED_KINDS; kind++)
+        json_object_set_new(json, generated_kind_names[kind],
+                            json_integer((json_int_t)counts->generated[kind]));
+    return json;
+}
+
+static bool print_json(const struct production *production, const struct generate_plan *plan, double seconds)
+{
+    const struct counts *counts = &production->counts;
+    json_t *json = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "topic", production->topic, "sent",
+                             (json_int_t)counts->sent, "acknowledged", (json_int_t)counts->acknowledged,
+                             "failed", (json_int_t)counts->failed, "refused", (json_int_t)counts->refused,
+                             "minted_event_ids", (json_int_t)counts->minted_ids, "minted_timestamps",
+                             (json_int_t)counts->minted_timestamps, "seconds", seconds);
+    if (plan->count > 0)
+        json_object_set_new(json, "generated", generated_json(counts, plan));
+    return json_print(json, stdout);
+}
+
+static void print_generated(const struct counts *counts, const struct generate_plan *plan)
+{
+    printf("generated with --seed %" PRIu64 ":", plan->seed);
+    for (int kind = 0; kind < GENERATED_KINDS; kind++)
+        printf("%s %" PRIu64 " %s", kind ? "," : "", counts->generated[kind], generated_kind_names[kind]);
+    putchar('\n');
+}
+
+static void print_text(const struct production *production, const struct generate_plan *plan, double seconds)
+{
+    const struct counts *counts = &production->counts;
+    printf("%s: %" PRIu64 " sent, %" PRIu64 " acknowledged by Kafka", production->topic, counts->sent,
+           counts->acknowledged);
+    if (counts->failed > 0)
+        printf(", %" PRIu64 " not delivered", counts->failed);
+    if (counts->refused > 0)
+        printf(", %" PRIu64 " refused and not sent", counts->refused);
+    printf(" (%.1f s, %.0f/s)\n", seconds, (double)counts->acknowledged / (seconds > 0 ? seconds : 1));
+    if (counts->minted_ids + counts->minted_timestamps > 0)
+        printf("added %" PRIu64 " event_id and %" PRIu64 " timestamp\n", counts->minted_ids,
+               counts->minted_timestamps);
+    if (plan->count > 0)
+        print_generated(counts, plan);
+}
+
+static int conclude(const struct production *production, const struct generate_plan *plan, int code)
+{
+    const struct counts *counts = &production->counts;
+    double seconds = (double)(now_us(CLOCK_MONOTONIC) - production->started_us) / 1e6;
+    if (!production->context->json)
+        print_text(production, plan, seconds);
+    else if (!print_json(production, plan, seconds))
+        code = EXIT_FAILED;
+    if (interrupted)
+        code = command_fail(production->context, EXIT_FAILED, "interrupted: what was sent is acknowledged");
+    return counts->failed + counts->refused > 0 ? EXIT_FAILED : code;
+}
+
+/* --- the command
+ * --------------------------------------------------------------------------------------------- */
+
+static enum partitioner choose_partitioner(const struct config *config, const char *name)
+{
+    enum partitioner chosen = config->kafka.partitioner;
+    for (int i = 1; name && i < PARTITIONER_COUNT; i++)
+        if (strcmp(name, partitioner_names[i]) == 0)
+            return (enum partitioner)i;
+    if (name)
+        return PARTITIONER_UNKNOWN;
+    return chosen == PARTITIONER_UNKNOWN ? PARTITIONER_MURMUR2 : chosen;
+}
+
+/* Ctrl-C ends the sending, not the waiting for what was sent; a second one ends all. */
+static void catch_interrupts(void)
+{
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static int produce(struct production *production, const struct config *config, enum partitioner partitioner,
+                   const struct generate_plan *plan, const char *path)
+{
+    char error[SENDER_ERROR_BYTES];
+    production->sender = sender_new(config, production->topic, partitioner, on_report, production, error);
+    if (!production->sender)
+        return command_fail(production->context, EXIT_FAILED, "%s", error);
+    catch_interrupts();
+    production->started_us = now_us(CLOCK_MONOTONIC);
+    int code = plan->count > 0 ? send_generated(production, plan) : send_file(production, path);
+    await_all(production);
+    code = conclude(production, plan, code);
+    sender_free(production->sender);
+    return code;
+}
+
+static int run(struct command_context *context, const struct config *config, const void *chosen,
+               int operand_count, char **operands)
+{
+    const struct choice *choice = chosen;
+    struct generate_plan plan = {0};
+    bool generate = choice->count > 0 || choice->duration_us > 0;
+    enum partitioner partitioner = choose_partitioner(config, choice->partitioner);
+    if (partitioner == PARTITIONER_UNKNOWN)
+        return command_fail(context, EXIT_USAGE,
+                            "--partitioner: expected murmur2, crc32 or fnv1a, found \"%s\"",
+                            choice->partitioner);
+    if (operand_count > 1 || (generate && operand_count > 0))
+        return command_fail(context, EXIT_USAGE, "too many files: one, or none with --generate");
+    int code = generate ? plan_events(context, choice, &plan) : -1;
+    if (code >= 0)
+        return code;
+    struct production production = {
+        .context = context,
+        .choice = choice,
+        .topic = choice->topic ? choice->topic : config->kafka.usage_topics.items[0],
+    };
+    return produce(&production, config, partitioner, &plan, operand_count > 0 ? operands[0] : NULL);
+}
+
+int cmd_produce(struct command_context *context, int argc, char **argv)
+{
+    struct choice c = {.customers = 1000, .duplicates = "0", .late = "0", .bad = "0"};
+    const struct option_row rows[] = {
+        {"topic", 't', OPTION_TEXT, &c.topic, "TOPIC", "the usage topic (the first of kafka.usage_topics)", 0,
+         0},
+        {"key", 'k', OPTION_TEXT, &c.key, "KEY", "the records' key (each event's customer_id)", 0, 0},
+        {"partitioner", 0, OPTION_TEXT, &c.partitioner, "NAME", "murmur2, crc32 or fnv1a (kafka.partitioner)",
+         0, 0},
+        {"raw", 0, OPTION_FLAG, &c.raw, NULL,
+         "send lines as they are, whatever they are: nothing added or refused", 0, 0},
+        {"generate", 'g', OPTION_INTEGER, &c.count, "N", "make up N events", 1, INT64_MAX},
+        {"rate", 0, OPTION_INTEGER, &c.rate_per_s, "N", "make N events a second (all at once)", 1, 100000000},
+        {"duration", 0, OPTION_DURATION, &c.duration_us, "TIME", "stop making events after that long", 1,
+         INT64_MAX},
+        {"seed", 0, OPTION_INTEGER, &c.seed, "N",
+         "the same seed, start and options make the same events (any)", 1, INT64_MAX},
+        {"start", 0, OPTION_TEXT, &c.start, "TIME",
+         "when the first event happens (now with --rate, else an hour ago)", 0, 0},
+        {"span", 0, OPTION_DURATION, &c.span_us, "TIME",
+         "from the first event to the last (what sending takes, else 1h)", 1, INT64_MAX},
+        {"customers", 0, OPTION_INTEGER, &c.customers, "N", "how many there are", 1, 10000000},
+        {"duplicates", 0, OPTION_TEXT, &c.duplicates, "SHARE", "share of repeats, such as 0.01", 0, 0},
+        {"late", 0, OPTION_TEXT, &c.late, "SHARE", "share of events that come hours or days late", 0, 0},
+        {"bad", 0, OPTION_TEXT, &c.bad, "SHARE", "share of events that break a rule", 0, 0},
+        {0},
+    };
+    const struct options options = {
+        .operands = "[FILE]",
+        .about =
+            "Publishes usage events: from FILE or standard input, one JSON object per line, or made up.\n"
+            "An event without event_id or timestamp gets one. Ends when Kafka has acknowledged all.",
+        .rows = rows,
+    };
+    return command_run(context, &options, argc, argv, run, &c);
+}

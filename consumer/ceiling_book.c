@@ -318,7 +318,7 @@ static struct watch watch_event(const struct ceiling_book *book, const struct ev
 
 static bool within_horizon(const struct ceiling_book *book, enum ceiling_period period, int64_t time_us)
 {
-    return ceiling_period_end(period, time_us) > book->horizon_us;
+    return time_us > book->horizon_us || ceiling_period_end(period, time_us) > book->horizon_us;
 }
 
 bool ceiling_book_counts(const struct ceiling_book *book, const struct event *event)
@@ -348,23 +348,35 @@ static bool count_in(struct ceiling_book *book, struct watch *watch, const struc
     return true;
 }
 
-static bool count_periods(struct ceiling_book *book, struct watch *watch, const struct event *event)
+static bool count_periods(struct ceiling_book *book, struct watch *watch, struct counter_key *key,
+                          const struct event *event)
 {
     uint32_t period_mask = watch->adopted.period_mask | watch->shadow.period_mask;
-    struct counter_key key = {.customer = intern_hold(&book->customers, event->customer_id),
-                              .meter = word_keep(book, event->meter),
-                              .scope = WHOLE_CUSTOMER};
-    if (key.customer == LOOKUP_END)
-        return false;
-    bool counted = key.meter != LOOKUP_END;
-    for (enum ceiling_period period = 0; counted && period < PERIOD_COUNT; period++) {
+    for (enum ceiling_period period = 0; period < PERIOD_COUNT; period++) {
         if (!(period_mask >> period & 1) || !within_horizon(book, period, event->time_us))
             continue;
-        key.period = period;
-        key.start_us = ceiling_period_start(period, event->time_us);
-        counted = count_in(book, watch, &key, event->quantity);
+        key->period = period;
+        key->start_us = ceiling_period_start(period, event->time_us);
+        if (!count_in(book, watch, key, event->quantity))
+            return false;
     }
-    intern_release(&book->customers, key.customer);
+    return true;
+}
+
+static bool count_event(struct ceiling_book *book, struct watch *watch, const struct event *event)
+{
+    struct counter_key key = {.customer = intern_find(&book->customers, event->customer_id),
+                              .meter = word_keep(book, event->meter),
+                              .scope = WHOLE_CUSTOMER};
+    if (key.meter == LOOKUP_END)
+        return false;
+    if (key.customer != LOOKUP_END)
+        return count_periods(book, watch, &key, event);
+    key.customer = intern_hold(&book->customers, event->customer_id);
+    if (key.customer == LOOKUP_END)
+        return false;
+    bool counted = count_periods(book, watch, &key, event);
+    intern_release(&book->customers, key.customer); /* its counters hold it now */
     return counted;
 }
 
@@ -374,7 +386,7 @@ bool ceiling_book_count(struct ceiling_book *book, const struct event *event, st
     struct watch watch = watch_event(book, event);
     if ((watch.adopted.period_mask | watch.shadow.period_mask) == 0)
         return true;
-    if (!count_periods(book, &watch, event))
+    if (!count_event(book, &watch, event))
         return false;
     const struct cause cause = {.source = DECIDED_BY_EVENT,
                                 .now_us = now_us,

@@ -3,9 +3,12 @@
 #include <assert.h>
 #include <stdlib.h>
 
+enum { SHORT_BYTES = 40 };
+
 struct interned {
-    struct text text;
+    struct text text; /* in place if it is short: rows never move */
     uint32_t holders;
+    char place[SHORT_BYTES];
 };
 
 void intern_init(struct intern *intern)
@@ -13,10 +16,16 @@ void intern_init(struct intern *intern)
     *intern = (struct intern){.rows.row_bytes = sizeof(struct interned)};
 }
 
+static void text_free(struct interned *interned)
+{
+    if (interned->text.bytes != interned->place)
+        free((char *)interned->text.bytes);
+}
+
 void intern_free(struct intern *intern)
 {
     for (uint32_t i = 0; i < intern->rows.count; i++)
-        free((char *)intern_text(intern, i).bytes);
+        text_free(rows_at(&intern->rows, i));
     rows_free(&intern->rows);
     lookup_free(&intern->lookup);
     intern->text_bytes = 0;
@@ -37,26 +46,31 @@ uint32_t intern_find(const struct intern *intern, struct text text)
     return LOOKUP_END;
 }
 
-static uint32_t add(struct intern *intern, struct text text)
+static bool text_copy(struct intern *intern, struct interned *interned, struct text text)
 {
-    char *bytes = malloc(text.length + 1);
-    if (!bytes || !lookup_reserve(&intern->lookup, 1)) {
-        free(bytes);
-        return LOOKUP_END;
-    }
-    uint32_t number = rows_take(&intern->rows);
-    if (number == ROWS_NONE) {
-        free(bytes);
-        return LOOKUP_END;
-    }
+    char *bytes = text.length <= SHORT_BYTES ? interned->place : malloc(text.length);
+    if (!bytes)
+        return false;
     if (text.length > 0)
         memcpy(bytes, text.bytes, text.length);
-    struct interned *interned = rows_at(&intern->rows, number);
     interned->text.bytes = bytes;
     interned->text.length = text.length;
+    intern->text_bytes += text.length <= SHORT_BYTES ? 0 : text.length;
+    return true;
+}
+
+static uint32_t add(struct intern *intern, struct text text)
+{
+    uint32_t number = lookup_reserve(&intern->lookup, 1) ? rows_take(&intern->rows) : ROWS_NONE;
+    if (number == ROWS_NONE)
+        return LOOKUP_END;
+    struct interned *interned = rows_at(&intern->rows, number);
+    if (!text_copy(intern, interned, text)) {
+        rows_give(&intern->rows, number);
+        return LOOKUP_END;
+    }
     interned->holders = 1;
     lookup_insert(&intern->lookup, lookup_text(0, text), number);
-    intern->text_bytes += text.length + 1;
     return number;
 }
 
@@ -81,8 +95,8 @@ void intern_release(struct intern *intern, uint32_t number)
     if (--interned->holders > 0)
         return;
     lookup_remove(&intern->lookup, lookup_text(0, interned->text), number);
-    intern->text_bytes -= interned->text.length + 1;
-    free((char *)interned->text.bytes);
+    intern->text_bytes -= interned->text.length <= SHORT_BYTES ? 0 : interned->text.length;
+    text_free(interned);
     rows_give(&intern->rows, number);
 }
 

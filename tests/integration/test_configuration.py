@@ -3,7 +3,7 @@ import re
 import time
 
 import pytest
-from process import free_port, write_config
+from process import Usagebox, free_port, write_config
 from psycopg2 import sql
 
 # key: (what stands in the file, column of the mistake, how the complaint begins)
@@ -45,6 +45,15 @@ MALFORMED_CEILING = {
 }
 
 
+class File:
+    """A configuration file alone: no server is needed to see what is wrong with it."""
+
+    def __init__(self, directory):
+        self.config_path = directory / "config.yaml"
+        self.config_path.write_text("")
+        self.usagebox = Usagebox(self.config_path, directory)
+
+
 def keys(scene):
     """Names of all keys, as the reference has them."""
     return re.findall(r"^([a-z_]+(?:\.[a-z_]+)?)$", scene.usagebox.command("check", "--keys").stdout, re.M)
@@ -57,6 +66,10 @@ def refused(scene, *command):
 
 
 class TestMalformed:
+    @pytest.fixture
+    def scene(self, tmp_path):
+        return File(tmp_path)
+
     def test_every_key_has_its_case_here(self, scene):
         documented = set(keys(scene))
         assert documented >= set(MALFORMED)

@@ -9,6 +9,7 @@
 #include "../rollup/postgres_store.h"
 #include "../rollup/writer.h"
 #include "commands.h"
+#include "dead_letter_copy.h"
 #include "kafka_flags.h"
 #include "http.h"
 #include "kafka_source.h"
@@ -55,6 +56,7 @@ struct run {
     struct metrics *metrics;
     struct http *http;
     struct keeper *keeper;
+    struct dead_letter_copy *copy;
     bool secret_set;
 };
 
@@ -176,6 +178,17 @@ static bool make_keeper(struct command_context *context, struct run *run)
     return run->keeper != NULL;
 }
 
+static bool make_copy(struct command_context *context, struct run *run)
+{
+    char error[KAFKA_ERROR_BYTES];
+    if (!run->config.kafka.dead_letter_topic[0])
+        return true;
+    run->copy = dead_letter_copy_start(&run->config, error);
+    if (!run->copy)
+        command_fail(context, EXIT_FAILED, "kafka.dead_letter_topic: %s", error);
+    return run->copy != NULL;
+}
+
 /* The writer is stopped before the pipeline, whose batches it may hold. */
 static void free_run(struct run *run)
 {
@@ -190,6 +203,7 @@ static void free_run(struct run *run)
         kafka_source_free(run->source);
     postgres_store_free(run->store);
     keeper_stop(run->keeper);
+    dead_letter_copy_stop(run->copy);
     http_stop(run->http);
     metrics_free(run->metrics);
     config_free(&run->config);
@@ -250,7 +264,7 @@ int cmd_run(struct command_context *context, int argc, char **argv)
     catch_signals();
     code = EXIT_FAILED;
     if (make_http(context, &run) && make_kafka(context, &run) && make_store(context, &run) && make_pipeline(context, &run) &&
-        make_keeper(context, &run))
+        make_keeper(context, &run) && make_copy(context, &run))
         code = run_until_stopped(&run);
     free_run(&run);
     return code;

@@ -9,7 +9,7 @@
 #include "tables.h"
 #include "units.h"
 
-enum { CHUNK_ROWS = 50, ID_BYTES = 21 };
+enum { ID_BYTES = 21 };
 enum { WITH_IDS = DEAD_LETTER_FILTER_PARAMETERS, WITH_AGAIN, WITH_AFTER, WITH_UNTIL, PARAMETERS };
 
 struct replay_choice {
@@ -24,6 +24,7 @@ struct replaying {
     const char *parameters[PARAMETERS];
     char *ids; /* "{1,2}" as they were given; NULL: by the filter */
     struct pg pg;
+    struct letter_sender *sender;
     struct replay *replay;
     struct table *table;
     struct progress progress;
@@ -46,11 +47,10 @@ static const struct table_column columns[] = {{"id", TABLE_INTEGER},
 static const char count_sql[] =
     "SELECT count(*), coalesce(max(dead_letter_id), 0)::text, "
     "coalesce((SELECT value FROM setting WHERE name = 'partitioner'), '') " CHOSEN_SQL;
-static const char chunk_sql[] =
-    "SELECT dead_letter_id, topic, kafka_partition, key, payload, headers, record_time " CHOSEN_SQL
-    " AND dead_letter_id <= $8::bigint ORDER BY dead_letter_id LIMIT 50";
+static const char chunk_sql[] = "SELECT " LETTER_COLUMNS " " CHOSEN_SQL
+                                " AND dead_letter_id <= $8::bigint ORDER BY dead_letter_id LIMIT 50";
 
-static bool add_row(struct replaying *r, int64_t id, bool replayed, const struct replay_letter *letter,
+static bool add_row(struct replaying *r, int64_t id, bool replayed, const struct letter *letter,
                     const char *detail)
 {
     const struct text none = {NULL, 0};
@@ -88,7 +88,7 @@ static bool tell_missing(struct replaying *r)
 /* False for a failure; nothing chosen leaves replay NULL. */
 static bool begin(struct replaying *r, const struct config *config)
 {
-    char error[512];
+    char error[KAFKA_ERROR_BYTES];
     enum partitioner stored = PARTITIONER_COUNT - 1;
     PG_RESULT *result = pg_query(&r->pg, count_sql, r->parameters, WITH_AFTER + 1);
     if (!result)
@@ -101,87 +101,79 @@ static bool begin(struct replaying *r, const struct config *config)
     if (r->chosen == 0)
         return true;
     r->progress = progress_begin("replaying", (uint64_t)r->chosen);
-    r->replay = replay_new(config, stored, error, sizeof error);
-    return r->replay || pg_fail(&r->pg, PG_OTHER, "%s", error);
+    r->sender = letter_sender_new(config, error);
+    if (!r->sender)
+        return pg_fail(&r->pg, PG_OTHER, "%s", error);
+    r->replay = replay_new(config, stored, letter_sender_handle(r->sender));
+    return r->replay || pg_fail(&r->pg, PG_OTHER, "out of memory");
 }
 
-static struct replay_letter letter_of(const PGresult *result, int row)
-{
-    const struct text none = {NULL, 0};
-    return (struct replay_letter){
-        .id = pg_int8(result, row, 0),
-        .topic = PQgetvalue(result, row, 1),
-        .partition = pg_int4(result, row, 2),
-        .key = PQgetisnull(result, row, 3) ? none : pg_text(result, row, 3),
-        .payload = PQgetisnull(result, row, 4) ? none : pg_text(result, row, 4),
-        .headers = pg_text(result, row, 5),
-        .record_time_ms = PQgetisnull(result, row, 6) ? -1 : pg_time_us(result, row, 6) / 1000,
-    };
-}
+/* What is sent and marked at a time. */
+struct chunk {
+    struct letter letters[LETTERS_MOST];
+    struct replay_plan plans[LETTERS_MOST];
+    size_t count;
+};
 
 /* Marks what Kafka has acknowledged. Between the two a crash makes it be sent twice, which counts nothing
  * twice. */
-static bool mark(struct replaying *r, const struct replay_letter *letters, int count)
+static bool mark(struct replaying *r, const struct chunk *chunk)
 {
-    char ids[CHUNK_ROWS * (ID_BYTES + 1) + 3] = "{";
-    size_t used = 1;
-    for (int i = 0; i < count; i++)
-        if (letters[i].delivered)
-            used += (size_t)snprintf(ids + used, sizeof ids - used, "%s%" PRId64, used > 1 ? "," : "",
-                                     letters[i].id);
-    snprintf(ids + used, sizeof ids - used, "}");
+    char ids[LETTERS_IDS_BYTES];
+    letters_delivered(chunk->letters, chunk->count, ids);
     PG_RESULT *result = pg_query(
         &r->pg, "UPDATE dead_letter SET replayed_at = now() WHERE dead_letter_id = ANY ($1::bigint[])",
         (const char *[]){ids}, 1);
     return result;
 }
 
-static bool tell(struct replaying *r, const struct replay_letter *letter)
+static bool tell(struct replaying *r, const struct letter *letter, bool ready)
 {
-    bool planned = r->choice.dry_run && letter->ready;
+    bool planned = r->choice.dry_run && ready;
     r->sent += letter->delivered || planned;
-    r->failed += letter->ready && !letter->delivered && !planned;
-    r->skipped += !letter->ready;
-    return add_row(r, letter->id, letter->delivered, letter, planned ? "would be sent" : letter->detail);
+    r->failed += ready && !letter->delivered && !planned;
+    r->skipped += !ready;
+    return add_row(r, letter->id, letter->delivered, letter, planned ? "would be sent" : letter->trouble);
 }
 
-static bool send_chunk(struct replaying *r, struct replay_letter *letters, int count)
+static bool send_chunk(struct replaying *r, struct chunk *chunk)
 {
-    bool done = true;
-    for (int i = 0; i < count && done; i++)
-        done = replay_plan(r->replay, &letters[i], r->choice.force) ||
-               pg_fail(&r->pg, PG_OTHER, "out of memory");
-    for (int i = 0; i < count && done && !r->choice.dry_run; i++)
-        if (letters[i].ready)
-            replay_send(r->replay, &letters[i]);
-    replay_wait(r->replay);
-    done = done && (r->choice.dry_run || mark(r, letters, count));
-    for (int i = 0; i < count && done; i++)
-        done = tell(r, &letters[i]);
+    for (size_t i = 0; i < chunk->count; i++) {
+        replay_plan(r->replay, &chunk->letters[i], r->choice.force, &chunk->plans[i]);
+        if (chunk->plans[i].ready && !r->choice.dry_run)
+            letter_send(r->sender, &chunk->letters[i]);
+    }
+    letters_wait(r->sender, NULL, NULL);
+    bool done = r->choice.dry_run || mark(r, chunk);
+    for (size_t i = 0; i < chunk->count && done; i++)
+        done = tell(r, &chunk->letters[i], chunk->plans[i].ready);
+    for (size_t i = 0; i < chunk->count; i++)
+        replay_plan_free(&chunk->plans[i]);
     return done;
 }
 
 /* *count 0: that was the last of them. */
-static bool replay_chunk(struct replaying *r, int *count)
+static bool replay_chunk(struct replaying *r, size_t *count)
 {
-    struct replay_letter letters[CHUNK_ROWS];
+    struct chunk chunk = {.count = 0};
     PG_RESULT *result = pg_query(&r->pg, chunk_sql, r->parameters, PARAMETERS);
     if (!result)
         return false;
-    *count = PQntuples(result);
-    for (int i = 0; i < *count; i++)
-        letters[i] = letter_of(result, i);
-    if (*count > 0)
-        snprintf(r->after, sizeof r->after, "%" PRId64, letters[*count - 1].id);
-    bool done = send_chunk(r, letters, *count);
-    for (int i = 0; i < *count; i++)
-        replay_letter_free(&letters[i]);
+    size_t rows = (size_t)PQntuples(result);
+    while (chunk.count < rows && letter_of(result, (int)chunk.count, &chunk.letters[chunk.count]))
+        chunk.count++;
+    if (rows > 0)
+        snprintf(r->after, sizeof r->after, "%" PRId64, pg_int8(result, (int)rows - 1, 0));
+    bool done = chunk.count == rows ? send_chunk(r, &chunk) : pg_fail(&r->pg, PG_OTHER, "out of memory");
+    for (size_t i = 0; i < chunk.count; i++)
+        letter_free(&chunk.letters[i]);
+    *count = rows;
     return done;
 }
 
 static bool replay_chosen(struct replaying *r)
 {
-    int count = 1;
+    size_t count = 1;
     while (count > 0) {
         if (!replay_chunk(r, &count))
             return false;
@@ -211,6 +203,7 @@ static int run(struct replaying *r, const struct config *config)
                 (!r->replay || replay_chosen(r));
     progress_end(&r->progress);
     replay_free(r->replay);
+    letter_sender_free(r->sender);
     pg_close(&r->pg);
     if (!print_replayed(r)) /* what was sent before a failure, too */
         return command_fail(r->context, EXIT_FAILED, "out of memory");

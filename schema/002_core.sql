@@ -132,9 +132,11 @@ CREATE TABLE dead_letter (
     kafka_partition integer NOT NULL,
     kafka_offset bigint NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    replayed_at timestamptz
+    replayed_at timestamptz,
+    copied_at timestamptz -- to kafka.dead_letter_topic
 );
 CREATE INDEX ON dead_letter (topic, kafka_partition, kafka_offset);
+CREATE INDEX ON dead_letter (dead_letter_id) WHERE copied_at IS NULL;
 
 -- Rollups ----------------------------------------------------------------------------------------------------
 
@@ -386,7 +388,7 @@ GRANT SELECT, INSERT, UPDATE ON usage_hourly, usage_run, consumer_offset, ceilin
     ceiling_adoption TO usagebox_writer;
 GRANT SELECT, INSERT ON event_conflict, dead_letter, customer, meter, sealed_day_adoption, setting
     TO usagebox_writer;
-GRANT UPDATE (replayed_at) ON dead_letter TO usagebox_writer;
+GRANT UPDATE (replayed_at, copied_at) ON dead_letter TO usagebox_writer;
 GRANT SELECT, INSERT, DELETE ON ceiling_pending TO usagebox_writer;
 GRANT SELECT ON usage_watermark, sealed_day, ceiling TO usagebox_writer;
 GRANT USAGE ON SEQUENCE batch_id TO usagebox_writer;

@@ -1,9 +1,11 @@
 """The operator's commands, and what is kept up beside the pipeline, while a process runs."""
 import json
+import random
 import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from confluent_kafka.admin import NewTopic
 
 from counting import assert_counted_once
 from stack import wait_until
@@ -210,3 +212,49 @@ class TestCeilings:
         wait_until(lambda: scene.value("SELECT count(*) FROM policy_decision") == 1, 30, "the decision")
         [listed] = json.loads(scene.usagebox.command("ceilings", "list", "--json").stdout)
         assert listed["over_now"] == 1
+
+
+class TestDeadLetterTopic:
+    @pytest.fixture
+    def scene(self, make_scene):
+        scene = make_scene()
+        scene.configure({"kafka": {"dead_letter_topic": scene.topics.dead_letter}})
+        return scene.migrate()
+
+    def copies(self, scene, count):
+        wait_until(lambda: scene.value("SELECT count(*) FROM dead_letter WHERE copied_at IS NOT NULL") == count, 60,
+                   f"{count} dead letters to be copied")
+        return scene.topics.read(scene.topics.dead_letter)
+
+    def test_each_refused_record_is_copied_with_its_reason(self, scene):
+        scene.usagebox.start()
+        [sent] = scene.produce(b"\xff", key=b"\x00k", partition=1, headers=[("own", b"\x01"), ("none", None)])
+        [copy] = self.copies(scene, 1)
+        assert (copy.key, copy.value) == (sent.key, sent.value)
+        headers = dict(copy.headers)
+        assert list(copy.headers)[:2] == [("own", b"\x01"), ("none", None)]
+        assert headers["usagebox_reason"] == b"not_utf8" and headers["usagebox_detail"]
+        assert (headers["usagebox_topic"].decode(), headers["usagebox_partition"], headers["usagebox_offset"]) == \
+            (sent.topic, b"1", str(sent.offset).encode())
+        assert headers["usagebox_time"] == str(sent.timestamp_ms).encode()
+
+    def test_what_was_refused_before_or_while_kafka_was_away_is_copied_later(self, scene):
+        scene.configure({"kafka": {"dead_letter_topic": ""}})
+        process = scene.usagebox.start()
+        scene.produce(*[b"x"] * 120, partition=0)
+        scene.wait_consumed()
+        process.terminate()
+        scene.configure({"kafka": {"dead_letter_topic": scene.topics.dead_letter}})
+        scene.usagebox.start()
+        copies = self.copies(scene, 120)
+        assert {dict(c.headers)["usagebox_offset"] for c in copies} == {str(n).encode() for n in range(120)}
+
+    def test_one_that_the_topic_never_takes_does_not_hold_up_the_others(self, scene):
+        narrow = scene.topics.dead_letter + ".narrow"
+        scene.topics.create(NewTopic(narrow, 1, 1, config={"max.message.bytes": "10000"}))
+        scene.topics.dead_letter = narrow
+        scene.configure({"kafka": {"dead_letter_topic": narrow}})
+        scene.usagebox.start()
+        scene.produce(random.Random(1).randbytes(20_000), b"small", partition=0)
+        assert [copy.value for copy in self.copies(scene, 2)] == [b"small"]
+        assert "can't be copied" in scene.usagebox.processes[0].log()

@@ -18,6 +18,7 @@ static const struct command commands[] = {
     {"dead-letters", "refused records: list, show, replay", cmd_dead_letters},
     {"offsets", "how far partitions were read: list, accept, seek", cmd_offsets},
     {"seal", "seal days, by which PostgreSQL finds their repeats", cmd_seal},
+    {"status", "how things stand: lag, totals, days, ceilings", cmd_status},
     {"verify", "prove that every figure is right", cmd_verify},
     {NULL, NULL, NULL},
 };

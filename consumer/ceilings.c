@@ -147,6 +147,15 @@ void ceilings_committed(struct pipeline *p, const struct batch *batch)
         adopted(p);
 }
 
+static void free_seed(struct store_job *job)
+{
+    if (job && job->arena)
+        arena_free(job->arena);
+    if (job)
+        free(job->arena);
+    free(job);
+}
+
 void ceilings_failed(struct pipeline *p)
 {
     bool adopting = p->ceilings_stage == CEILINGS_ADOPTING;
@@ -162,11 +171,13 @@ void ceilings_failed(struct pipeline *p)
     }
     p->ceilings_stage = CEILINGS_SETTLED;
     p->ceilings_target = NULL;
+    free_seed(p->ceilings_seed);
+    p->ceilings_seed = NULL;
 }
 
 struct store_job *ceilings_job(struct pipeline *p)
 {
-    if (p->ceilings_stage != CEILINGS_SEEDING || p->now_us < p->ceilings_retry_at_us)
+    if (p->ceilings_stage != CEILINGS_SEEDING || p->ceilings_seed || p->now_us < p->ceilings_retry_at_us)
         return NULL;
     struct store_job *job = settle_new_job(p, STORE_SEED);
     if (job)
@@ -199,19 +210,37 @@ static bool seed_lane(struct pipeline *p, struct lane *lane, const struct store_
     return true;
 }
 
+static void use_seed(struct pipeline *p, struct store_job *job)
+{
+    for (size_t i = 0; i < p->lane_count; i++)
+        if (p->lanes[i] && p->lanes[i]->shadowing && !seed_lane(p, p->lanes[i], job))
+            p->rewind_asked = "out of memory";
+    p->ceilings_stage = CEILINGS_SEEDED;
+    p->close_asked = true;
+}
+
+/* Which lane a customer is in is known to whoever committed his first event: settings read after the sums tell. */
+void ceilings_settings_read(struct pipeline *p)
+{
+    if (!p->ceilings_seed)
+        return;
+    use_seed(p, p->ceilings_seed);
+    free_seed(p->ceilings_seed);
+    p->ceilings_seed = NULL;
+}
+
 void ceilings_seeded(struct pipeline *p, struct store_job *job)
 {
     if (job->status == STORE_DONE && p->ceilings_stage == CEILINGS_SEEDING) {
-        for (size_t i = 0; i < p->lane_count; i++)
-            if (p->lanes[i] && p->lanes[i]->shadowing && !seed_lane(p, p->lanes[i], job))
-                p->rewind_asked = "out of memory";
-        p->ceilings_stage = CEILINGS_SEEDED;
-        p->close_asked = true;
-    } else if (job->status != STORE_LOST) {
+        if (p->partitioner == PARTITIONER_UNKNOWN && p->partition_count > 1 && job->sum_count > 0) {
+            p->ceilings_seed = job;
+            p->catalogue_at_us = p->now_us;
+            return;
+        }
+        use_seed(p, job);
+    } else if (job->status != STORE_DONE && job->status != STORE_LOST) {
         engine_note(p, NOTE_ALERT, -1, "the sums for new ceilings can't be read: %s", job->detail);
         p->ceilings_retry_at_us = p->now_us + ENGINE_SECOND_US;
     }
-    if (job->arena)
-        arena_free(job->arena);
-    free(job->arena);
+    free_seed(job);
 }

@@ -100,6 +100,7 @@ struct pipeline {
     size_t catalogue_count;
     enum ceilings_stage ceilings_stage;
     const struct ceiling_catalogue *ceilings_target; /* what shadowing lanes are about to adopt */
+    struct store_job *ceilings_seed; /* sums that wait for the partitioner to be read */
     int64_t ceilings_retry_at_us;
     uint64_t ceilings_batch; /* the boundary's or the adopting batch's number */
 
@@ -129,6 +130,7 @@ struct store_job *takeover_job(struct pipeline *p); /* the next job that lanes w
 void takeover_stop(struct pipeline *p, struct lane *lane, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void takeover_again(struct pipeline *p, struct lane *lane); /* fenced or dropped: with backoff */
+void takeover_forget(struct pipeline *p, struct lane *lane); /* its state; assigned lanes are taken over again */
 void takeover_consume(struct pipeline *p);                  /* tells the source what to consume from where */
 
 /* intake.c */
@@ -182,7 +184,8 @@ void ceilings_closed(struct pipeline *p, struct batch *batch);
 void ceilings_committed(struct pipeline *p, const struct batch *batch);
 void ceilings_failed(struct pipeline *p); /* a rewind: shadow counting starts over */
 struct store_job *ceilings_job(struct pipeline *p);
-void ceilings_seeded(struct pipeline *p, struct store_job *job);
+void ceilings_seeded(struct pipeline *p, struct store_job *job); /* takes the job */
+void ceilings_settings_read(struct pipeline *p);
 void ceilings_check(struct pipeline *p); /* does any running lane lag behind the newest catalogue? */
 
 #endif

@@ -47,6 +47,7 @@ void pipeline_free(struct pipeline *p)
         free(p->lanes[i]);
     }
     free(p->lanes);
+    pipeline_abandon(p, p->ceilings_seed);
     for (size_t i = 0; i < p->catalogue_count; i++)
         ceiling_catalogue_free(p->catalogues[i]);
     free(p->catalogues);

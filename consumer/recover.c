@@ -100,10 +100,7 @@ static void drop_gone(struct pipeline *p, const struct store_job *job, bool comm
         engine_note(p, NOTE_WARN, lane->number, "%s: the lane is taken over anew",
                     job->store_went_back ? "PostgreSQL went back in time"
                                          : "its offset row was changed by another hand");
-        if (lane->assigned)
-            takeover_again(p, lane);
-        else
-            lane_drop(lane);
+        takeover_forget(p, lane);
     }
 }
 
@@ -129,10 +126,8 @@ static void drop_everything(struct pipeline *p)
 {
     for (size_t i = 0; i < p->lane_count; i++) {
         struct lane *lane = p->lanes[i];
-        if (lane && lane_has_state(lane) && lane->assigned)
-            takeover_again(p, lane);
-        else if (lane)
-            lane_drop(lane);
+        if (lane && lane_has_state(lane))
+            takeover_forget(p, lane);
     }
 }
 

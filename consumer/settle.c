@@ -41,10 +41,8 @@ static void restore_pending(struct pipeline *p, const struct batch *batch)
 {
     for (size_t i = 0; batch && i < batch->settled_count; i++) {
         struct lane *lane = engine_lane(p, batch->settled[i].partition);
-        if (lane && lane_has_state(lane) && lane->assigned)
-            takeover_again(p, lane);
-        else if (lane)
-            lane_drop(lane);
+        if (lane && lane_has_state(lane))
+            takeover_forget(p, lane);
     }
 }
 
@@ -160,7 +158,7 @@ static void count_accepted_late(struct pipeline *p, struct batch *batch)
         if (!late->accepted || !late->counted || !lane || lane->epoch != row->epoch)
             continue;
         if (!engine_running(lane)) {
-            lane_drop(lane); /* the store will say what is pending when the lane is taken over again */
+            takeover_forget(p, lane); /* the store will say what is pending when the lane is taken over again */
             continue;
         }
         struct ceiling_origin origin = {row->topic, row->partition, late->offset};
@@ -190,10 +188,7 @@ static void batch_fenced(struct pipeline *p, const struct store_job *job)
         if (!lane)
             continue;
         engine_note(p, NOTE_WARN, lane->number, "fenced: another process owns this lane now");
-        if (lane->assigned)
-            takeover_again(p, lane);
-        else
-            lane_drop(lane);
+        takeover_forget(p, lane);
     }
     settle_undo(p, "fenced");
 }
@@ -297,6 +292,7 @@ static void catalogue_done(struct pipeline *p, struct store_job *job)
         p->sealed_days = job->sealed_days;
         p->sealed_day_count = job->sealed_day_count;
         ceilings_loaded(p, job->catalogue);
+        ceilings_settings_read(p);
         batching_open(p);
         batching_adopt_seals(p);
         return;
@@ -327,7 +323,7 @@ static void take_job(struct pipeline *p, struct store_job *job)
         if (job->status == STORE_LOST)
             recover_lose(p, job);
         ceilings_seeded(p, job);
-        break;
+        return;
     }
     free(job->fenced_lanes);
     free(job);

@@ -142,6 +142,14 @@ void takeover_again(struct pipeline *p, struct lane *lane)
     p->consume_asked = true;
 }
 
+void takeover_forget(struct pipeline *p, struct lane *lane)
+{
+    if (lane->assigned)
+        takeover_again(p, lane);
+    else
+        lane_drop(lane);
+}
+
 void takeover_stop(struct pipeline *p, struct lane *lane, const char *format, ...)
 {
     char reason[sizeof lane->stop_reason];
@@ -228,8 +236,9 @@ static void run_lane(struct pipeline *p, struct lane *lane)
     lane->catching_up = true;
     p->consume_asked = true;
     struct enforce_context context = {p, lane, -1};
+    bool judged = ceiling_book_catalogue(lane->book) != NULL; /* else once the newest ceilings are adopted */
     if (!batching_join(p, lane) || !count_pending(p, lane) ||
-        !ceiling_book_judge(lane->book, DECIDED_BY_CEILINGS, p->now_us, enforce_decided, &context))
+        (judged && !ceiling_book_judge(lane->book, DECIDED_BY_CEILINGS, p->now_us, enforce_decided, &context)))
         engine_out_of_memory(p);
     engine_note(p, NOTE_INFO, lane->number, "lane runs, epoch %" PRId64 ", %zu dedupe keys", lane->epoch,
                 dedupe_count(lane->dedupe));
@@ -448,7 +457,7 @@ static void set_reached(struct pipeline *p, struct lane *lane)
 
 static bool still_ours(const struct lane *lane, const struct store_lane *taken)
 {
-    if (!taken->kept)
+    if (!taken->kept || !lane_has_state(lane) || lane->epoch != taken->kept_epoch)
         return false;
     for (size_t i = 0; i < lane->topic_count; i++)
         if (taken->offsets[i].next_offset != lane->topics[i].committed)

@@ -195,8 +195,8 @@ static void check_counters(struct world *world)
         decimal_text(rows[i].used, used);
         decimal_text(sum, expected);
         if (rows[i].used != sum)
-            world_fail(world, "counter %s %s %s: %s of %s", rows[i].customer, rows[i].meter,
-                       ceiling_period_names[rows[i].period], used, expected);
+            world_fail(world, "lane %d counter %s %s %s at %.0f: %s of %s", rows[i].lane, rows[i].customer, rows[i].meter,
+                       ceiling_period_names[rows[i].period], (double)(rows[i].start_us - world->start_us) / 1e6, used, expected);
     }
     ceiling_catalogue_free(catalogue);
 }

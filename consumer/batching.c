@@ -123,7 +123,7 @@ static void close_batch(struct pipeline *p)
     struct batch *batch = p->open;
     bool ok = ceilings_closing(p, batch);
     for (size_t i = 0; ok && i < p->lane_count; i++)
-        if (p->lanes[i] && lane_has_state(p->lanes[i]))
+        if (p->lanes[i] && lane_has_state(p->lanes[i]) && p->lanes[i]->topics[0].row != SIZE_MAX)
             ok = close_lane(p->lanes[i], batch);
     if (!ok) {
         p->rewind_asked = "out of memory";

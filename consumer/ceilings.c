@@ -22,7 +22,8 @@ void ceilings_loaded(struct pipeline *p, struct ceiling_catalogue *catalogue)
     if (!catalogue)
         return;
     size_t size = (p->catalogue_count + 1) * sizeof(struct ceiling_catalogue *);
-    struct ceiling_catalogue **all = ceilings_at(p, catalogue->generation) ? NULL : realloc(p->catalogues, size);
+    struct ceiling_catalogue **all =
+        ceilings_at(p, catalogue->generation) ? NULL : realloc(p->catalogues, size);
     if (!all) { /* known already; or out of memory, and it comes again */
         ceiling_catalogue_free(catalogue);
         return;
@@ -156,19 +157,23 @@ static void free_seed(struct store_job *job)
     free(job);
 }
 
+/* An adoption is not taken back in memory: the lane is read again. */
+void ceilings_leave(struct pipeline *p, struct lane *lane)
+{
+    if (!lane->shadowing)
+        return;
+    lane->shadowing = false;
+    if (p->ceilings_stage == CEILINGS_ADOPTING)
+        takeover_forget(p, lane);
+    else if (lane_has_state(lane))
+        ceiling_book_cancel(lane->book);
+}
+
 void ceilings_failed(struct pipeline *p)
 {
-    bool adopting = p->ceilings_stage == CEILINGS_ADOPTING;
-    for (size_t i = 0; i < p->lane_count; i++) {
-        struct lane *lane = p->lanes[i];
-        if (!lane || !lane->shadowing)
-            continue;
-        lane->shadowing = false;
-        if (adopting)
-            takeover_again(p, lane); /* an adoption is not taken back in memory: it is read again */
-        else if (lane_has_state(lane))
-            ceiling_book_cancel(lane->book);
-    }
+    for (size_t i = 0; i < p->lane_count; i++)
+        if (p->lanes[i])
+            ceilings_leave(p, p->lanes[i]);
     p->ceilings_stage = CEILINGS_SETTLED;
     p->ceilings_target = NULL;
     free_seed(p->ceilings_seed);
@@ -219,7 +224,8 @@ static void use_seed(struct pipeline *p, struct store_job *job)
     p->close_asked = true;
 }
 
-/* Which lane a customer is in is known to whoever committed his first event: settings read after the sums tell. */
+/* Which lane a customer is in is known to whoever committed his first event: settings read after the sums
+ * tell. */
 void ceilings_settings_read(struct pipeline *p)
 {
     if (!p->ceilings_seed)

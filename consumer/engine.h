@@ -100,7 +100,7 @@ struct pipeline {
     size_t catalogue_count;
     enum ceilings_stage ceilings_stage;
     const struct ceiling_catalogue *ceilings_target; /* what shadowing lanes are about to adopt */
-    struct store_job *ceilings_seed; /* sums that wait for the partitioner to be read */
+    struct store_job *ceilings_seed;                 /* sums that wait for the partitioner to be read */
     int64_t ceilings_retry_at_us;
     uint64_t ceilings_batch; /* the boundary's or the adopting batch's number */
 
@@ -125,13 +125,14 @@ void takeover_broken(struct pipeline *p, const struct source_event *event);
 void takeover_free(struct store_lane *taken);
 void takeover_done(struct pipeline *p, struct store_job *job);
 void takeover_advance(struct pipeline *p);          /* every lane one step, if it can */
-bool takeover_waits(const struct pipeline *p); /* for nothing to be uncommitted any more */
+bool takeover_waits(const struct pipeline *p);      /* for nothing to be uncommitted any more */
 struct store_job *takeover_job(struct pipeline *p); /* the next job that lanes wait for; NULL: none */
 void takeover_stop(struct pipeline *p, struct lane *lane, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void takeover_again(struct pipeline *p, struct lane *lane); /* fenced or dropped: with backoff */
-void takeover_forget(struct pipeline *p, struct lane *lane); /* its state; assigned lanes are taken over again */
-void takeover_consume(struct pipeline *p);                  /* tells the source what to consume from where */
+void takeover_forget(struct pipeline *p,
+                     struct lane *lane);   /* its state; assigned lanes are taken over again */
+void takeover_consume(struct pipeline *p); /* tells the source what to consume from where */
 
 /* intake.c */
 void intake_records(struct pipeline *p, const struct source_event *event);
@@ -183,6 +184,8 @@ bool ceilings_closing(struct pipeline *p, struct batch *batch); /* before the ch
 void ceilings_closed(struct pipeline *p, struct batch *batch);
 void ceilings_committed(struct pipeline *p, const struct batch *batch);
 void ceilings_failed(struct pipeline *p); /* a rewind: shadow counting starts over */
+void ceilings_leave(struct pipeline *p,
+                    struct lane *lane); /* it stops running: nothing is adopted any more */
 struct store_job *ceilings_job(struct pipeline *p);
 void ceilings_seeded(struct pipeline *p, struct store_job *job); /* takes the job */
 void ceilings_settings_read(struct pipeline *p);

@@ -38,7 +38,7 @@ void lane_drop(struct lane *lane)
     lane->dedupe = NULL;
     lane->book = NULL;
     lane->journal_first = lane->journal_next = 0;
-    lane->opened = (struct lane_mark){0};
+    lane->committed = lane->opened = (struct lane_mark){0};
     lane->adopting_count = 0;
     lane->shadowing = false;
     lane->catching_up = false;
@@ -91,7 +91,7 @@ bool lane_restore(struct lane *lane, struct store_lane *restored)
     for (size_t i = 0; i < lane->topic_count; i++)
         restore_topic(&lane->topics[i], &restored->offsets[i]);
     lane->journal_first = lane->journal_next = 0;
-    lane->opened = lane_mark(lane);
+    lane->committed = lane->opened = lane_mark(lane);
     return lane->dedupe && lane->book;
 }
 
@@ -125,6 +125,7 @@ struct lane_mark lane_mark(const struct lane *lane)
 void lane_commit(struct lane *lane, struct lane_mark mark)
 {
     lane->journal_first = mark.keys;
+    lane->committed = mark;
     ceiling_book_commit(lane->book, mark.counters);
 }
 
@@ -147,7 +148,7 @@ void lane_undo(struct lane *lane)
 {
     while (lane->journal_next > lane->journal_first)
         dedupe_remove(lane->dedupe, lane->journal[--lane->journal_next & (lane->journal_capacity - 1)]);
-    ceiling_book_undo(lane->book, 0);
+    ceiling_book_undo(lane->book, lane->committed.counters);
     flag_book_undo(lane->flags);
     lane->adopting_count = 0;
     lane->catching_up = true;

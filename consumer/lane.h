@@ -63,6 +63,7 @@ struct lane {
     struct dedupe_key *journal; /* ring of keys inserted and not committed */
     size_t journal_capacity;
     uint64_t journal_first, journal_next; /* absolute positions */
+    struct lane_mark committed;           /* all before it is */
     struct lane_mark opened;              /* where the open batch begins */
 
     uint8_t *sealed; /* bitmap: days whose seal this lane has adopted */

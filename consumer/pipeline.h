@@ -84,7 +84,8 @@ struct pipeline;
 struct pipeline *pipeline_new(const struct pipeline_options *options, const struct pipeline_ports *ports);
 void pipeline_free(struct pipeline *pipeline);
 
-/* Before pipeline_free(): frees a job that the store gave back undone or unpolled (a list by `next`, may be NULL). */
+/* Before pipeline_free(): frees a job that the store gave back undone or unpolled (a list by `next`, may be
+ * NULL). */
 void pipeline_abandon(struct pipeline *pipeline, struct store_job *jobs);
 
 void pipeline_turn(struct pipeline *pipeline, int timeout_ms);

@@ -158,7 +158,8 @@ static void count_accepted_late(struct pipeline *p, struct batch *batch)
         if (!late->accepted || !late->counted || !lane || lane->epoch != row->epoch)
             continue;
         if (!engine_running(lane)) {
-            takeover_forget(p, lane); /* the store will say what is pending when the lane is taken over again */
+            takeover_forget(p,
+                            lane); /* the store will say what is pending when the lane is taken over again */
             continue;
         }
         struct ceiling_origin origin = {row->topic, row->partition, late->offset};

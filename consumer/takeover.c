@@ -110,6 +110,7 @@ static void release(struct pipeline *p)
         if (!lane || !lane->assigned)
             continue;
         lane->assigned = false;
+        ceilings_leave(p, lane);
         if (unknown || p->lost || lane->phase != LANE_RUNNING)
             lane_drop(lane);
         lane->phase = LANE_IDLE;
@@ -160,6 +161,7 @@ void takeover_stop(struct pipeline *p, struct lane *lane, const char *format, ..
     if (strcmp(reason, lane->stop_reason) != 0 || lane->phase == LANE_RUNNING)
         engine_note(p, NOTE_ALERT, lane->number, "lane stopped: %s", reason);
     memcpy(lane->stop_reason, reason, sizeof reason);
+    ceilings_leave(p, lane);
     lane->phase = LANE_STOPPED;
     lane->retry_at_us = p->now_us + ENGINE_STOPPED_RETRY_US;
     p->consume_asked = true;
@@ -238,7 +240,8 @@ static void run_lane(struct pipeline *p, struct lane *lane)
     struct enforce_context context = {p, lane, -1};
     bool judged = ceiling_book_catalogue(lane->book) != NULL; /* else once the newest ceilings are adopted */
     if (!batching_join(p, lane) || !count_pending(p, lane) ||
-        (judged && !ceiling_book_judge(lane->book, DECIDED_BY_CEILINGS, p->now_us, enforce_decided, &context)))
+        (judged &&
+         !ceiling_book_judge(lane->book, DECIDED_BY_CEILINGS, p->now_us, enforce_decided, &context)))
         engine_out_of_memory(p);
     engine_note(p, NOTE_INFO, lane->number, "lane runs, epoch %" PRId64 ", %zu dedupe keys", lane->epoch,
                 dedupe_count(lane->dedupe));

@@ -259,10 +259,13 @@ static bool make_arena(struct store_job *job)
 
 bool store_seed(struct postgres_store *store, struct store_job *job)
 {
+    /* Pending events are in usage_hourly already, and will be counted when they are settled. */
     static const char sql[] = "SELECT h.customer_id, w.meter, w.period, date_trunc(w.period, h.hour, 'UTC') "
                               "AS start, sum(h.quantity) FROM "
                               "unnest($1, $2, $3, $4, $5) AS w(meter, period, since, everyone, customer_id) "
-                              "JOIN usage_hourly h ON h.meter = "
+                              "JOIN (SELECT customer_id, meter, hour, quantity FROM usage_hourly UNION ALL "
+                              "SELECT customer_id, meter, date_trunc('hour', event_time, 'UTC'), -quantity "
+                              "FROM ceiling_pending) h ON h.meter = "
                               "w.meter AND h.hour >= w.since AND (w.everyone OR h.customer_id = "
                               "w.customer_id) GROUP BY h.customer_id, "
                               "w.meter, w.period, start";

@@ -143,10 +143,19 @@ static int index_of(struct text name, const char *const *names, int count)
     return -1;
 }
 
+/* Counters of older ceilings than those in force would count twice what the seed of the newest ones will bring. */
+static bool is_current(const struct restoring *r, const struct store_lane *lane)
+{
+    const struct ceiling_catalogue *newest = r->job->catalogue;
+    return lane->ceilings_generation == (newest ? newest->generation : r->job->known_generation);
+}
+
 static bool add_counter(void *context, const PGresult *result)
 {
     struct restoring *r = context;
     struct store_lane *lane = lane_of(r, pg_int4(result, 0, 0));
+    if (!is_current(r, lane))
+        return true;
     int period = index_of(pg_text(result, 0, 3), ceiling_period_names, PERIOD_COUNT);
     struct ceiling_counter counter = {
         .customer_id = pg_text(result, 0, 1),

@@ -530,6 +530,20 @@ static struct ceiling_counter *sum_of(struct store_job *job, const struct sim_ho
     return sum;
 }
 
+/* Pending events are in the hours already, and will be counted when they are settled. */
+static void take_pending_off(struct process *process, struct store_job *job)
+{
+    const struct table *pending = &process->world->database.pending;
+    for (size_t i = 0; i < pending->count; i++) {
+        const struct sim_event *event = &((struct sim_pending *)pending->rows)[i].event;
+        struct sim_hour hour = {.hour_us = ceiling_period_start(PERIOD_HOUR, event->event_us)};
+        memcpy(hour.customer, event->customer, sizeof hour.customer);
+        memcpy(hour.meter, event->meter, sizeof hour.meter);
+        for (int period = 0; period < PERIOD_COUNT; period++)
+            sum_of(job, &hour, (enum ceiling_period)period)->used -= event->quantity;
+    }
+}
+
 static void read_sums(struct process *process, struct store_job *job)
 {
     const struct table *hours = &process->world->database.hours;
@@ -541,6 +555,7 @@ static void read_sums(struct process *process, struct store_job *job)
             const struct sim_hour *hour = &((struct sim_hour *)hours->rows)[i];
             sum_of(job, hour, (enum ceiling_period)period)->used += hour->quantity;
         }
+    take_pending_off(process, job);
 }
 
 /* --- jobs --- */

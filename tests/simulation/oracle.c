@@ -177,7 +177,8 @@ static decimal_t sum_of(const struct world *world, const char *customer, const c
 static bool looked_at(const struct ceiling_catalogue *catalogue, const struct sim_counter *row)
 {
     for (size_t i = 0; i < catalogue->count; i++)
-        if (catalogue->ceilings[i].period == row->period && text_equal(catalogue->ceilings[i].meter, text_of(row->meter)))
+        if (catalogue->ceilings[i].period == row->period &&
+            text_equal(catalogue->ceilings[i].meter, text_of(row->meter)))
             return true;
     return false;
 }
@@ -195,8 +196,9 @@ static void check_counters(struct world *world)
         decimal_text(rows[i].used, used);
         decimal_text(sum, expected);
         if (rows[i].used != sum)
-            world_fail(world, "lane %d counter %s %s %s at %.0f: %s of %s", rows[i].lane, rows[i].customer, rows[i].meter,
-                       ceiling_period_names[rows[i].period], (double)(rows[i].start_us - world->start_us) / 1e6, used, expected);
+            world_fail(world, "lane %d counter %s %s %s at %.0f: %s of %s", rows[i].lane, rows[i].customer,
+                       rows[i].meter, ceiling_period_names[rows[i].period],
+                       (double)(rows[i].start_us - world->start_us) / 1e6, used, expected);
     }
     ceiling_catalogue_free(catalogue);
 }

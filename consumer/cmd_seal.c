@@ -24,6 +24,7 @@ struct sealing {
     const struct seal_choice *choice;
     struct seal_rules rules;
     struct table *table;
+    size_t shown;
     bool failed; /* a day that was named or due is not sealed */
 };
 
@@ -32,6 +33,7 @@ static bool add_day(struct sealing *sealing, const struct seal_day *day)
     bool sealed = day->state == SEAL_SEALED;
     const struct text cells[] = {text_of(day->date), sealed ? TEXT("true") : TEXT("false"),
                                  sealed ? (struct text){NULL, 0} : text_of(seal_state_why[day->state])};
+    sealing->shown++;
     return table_add(sealing->table, cells) || pg_fail(&sealing->pg, PG_OTHER, "out of memory");
 }
 
@@ -89,7 +91,10 @@ static bool print_days(const struct command_context *context, const struct seali
 {
     if (context->json)
         return json_print(table_json(sealing->table), stdout);
-    table_print(sealing->table, stdout);
+    if (sealing->shown > 0)
+        table_print(sealing->table, stdout);
+    else
+        puts("no day that is over is left to seal");
     return true;
 }
 
@@ -101,7 +106,7 @@ static int seal_and_print(struct command_context *context, struct sealing *seali
         seal_unlock(&sealing->pg);
     }
     pg_close(&sealing->pg);
-    if (!print_days(context, sealing)) /* what was sealed before a failure, too */
+    if ((done || sealing->shown > 0) && !print_days(context, sealing)) /* sealed before a failure, too */
         return command_fail(context, EXIT_FAILED, "out of memory");
     if (!done)
         return command_fail(context, EXIT_FAILED, "%s", sealing->pg.failure.detail);

@@ -59,6 +59,7 @@ class TestSeals:
         scene.usagebox.processes[0].kill9()
         scene.usagebox.start()
         assert self.counted(scene, records, *[old_event(n) for n in range(100)]).counts["accepted"] == 100
+        scene.usagebox.command("verify")
 
     def test_dedupe_segments_go_once_every_lane_has_adopted_the_seal(self, scene):
         scene.usagebox.start()
@@ -126,6 +127,7 @@ class TestStoppedLanes:
             [("e14",), ("e21",), ("e42",), ("e49",), ("e7",)]
         [gap] = scene.query("SELECT * FROM batch_ledger WHERE gap > 0")
         assert (gap.first_offset, gap.next_offset, gap.reason) == (3, 5, "a test")
+        scene.usagebox.command("verify")
 
     def test_a_topic_made_anew_stops_a_lane_until_it_is_sought(self, scene):
         self.read_and_stop(scene, self.own(1, 2, 3))
@@ -157,6 +159,7 @@ class TestStoppedLanes:
         sums = scene.query("SELECT sum(accepted) AS accepted, sum(duplicate) AS duplicate FROM batch_ledger")[0]
         assert (sums.accepted, sums.duplicate) == (51, 40)
         assert scene.value("SELECT sum(quantity) FROM usage_hourly") == 51
+        scene.usagebox.command("verify")
 
 
 class TestReplay:

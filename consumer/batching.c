@@ -63,6 +63,21 @@ bool batching_open(struct pipeline *p)
     return true;
 }
 
+/* Late events that were counted in it are not read again from Kafka: their lanes are restored, for the store knows
+ * which of them still have to be counted. */
+void batching_discard(struct pipeline *p, struct batch **batch)
+{
+    if (!*batch)
+        return;
+    for (size_t i = 0; i < (*batch)->settled_count; i++) {
+        struct lane *lane = engine_lane(p, (*batch)->settled[i].partition);
+        if (lane)
+            lane->owes_pending = true;
+    }
+    batch_reset(*batch);
+    *batch = NULL;
+}
+
 /* --- closing it --- */
 
 static bool batch_says_something(struct pipeline *p, const struct batch *batch)

@@ -160,6 +160,7 @@ bool batching_open(struct pipeline *p); /* makes sure that a batch is open; fals
 bool batching_join(struct pipeline *p, struct lane *lane); /* gives a lane its rows in the open batch */
 bool batching_idle(const struct pipeline *p);              /* nothing uncommitted is left */
 void batching_reopen(struct pipeline *p); /* an empty batch begins anew, with the lanes of now */
+void batching_discard(struct pipeline *p, struct batch **batch); /* it will never be committed */
 void batching_close_if_due(struct pipeline *p);
 void batching_adopt_seals(struct pipeline *p); /* every running lane, of the seals that it has not adopted */
 

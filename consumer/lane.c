@@ -40,7 +40,7 @@ void lane_drop(struct lane *lane)
     lane->journal_first = lane->journal_next = 0;
     lane->committed = lane->opened = (struct lane_mark){0};
     lane->adopting_count = 0;
-    lane->shadowing = false;
+    lane->shadowing = lane->owes_pending = false;
     lane->catching_up = false;
     lane->epoch = 0;
 }

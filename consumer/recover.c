@@ -19,11 +19,9 @@ void recover_lose(struct pipeline *p, const struct store_job *job)
     p->recover_at_us = p->now_us;
     /* Decides on without keeping rows; all of it is undone when the store is back. */
     p->ahead = true;
-    if (p->open)
-        batch_reset(p->open);
-    p->open = NULL;
-    if (!p->in_doubt && p->closed)
-        batch_reset(p->closed), p->closed = NULL;
+    batching_discard(p, &p->open);
+    if (!p->in_doubt)
+        batching_discard(p, &p->closed);
 }
 
 static const struct store_fact *fact_of(const struct store_job *job, uint32_t topic, int32_t partition)
@@ -139,23 +137,17 @@ static void recovered(struct pipeline *p, struct store_job *job)
                 !in_doubt   ? ""
                 : committed ? ": the batch in doubt was committed"
                             : ": the batch in doubt was not committed");
-    struct batch *doubtful = p->closed;
     if (in_doubt && !committed && !any_row_moved(p) && !doubt_is_idle(p))
         drop_everything(p);
     drop_gone(p, job, committed);
-    if (committed)
-        settle_committed(p, doubtful);
+    if (committed) {
+        settle_committed(p, p->closed);
+        if (p->closed->sealed_count > 0)
+            drop_everything(p); /* what its late events count for is pending in the store */
+        p->closed->settled_count = 0;
+    }
     p->lost = false;
     p->catalogue_at_us = p->now_us;
-    if (committed) { /* keep the batch until its late events are counted */
-        p->closed = doubtful;
-        p->in_doubt = false;
-        p->open = NULL;
-    }
-    struct batch *kept = committed ? doubtful : NULL;
-    bool late = kept && kept->sealed_count > 0;
-    if (late)
-        drop_everything(p); /* their ceilings are pending rows in the store: restored with the lanes */
     settle_undo(p, "PostgreSQL is back");
 }
 

@@ -19,13 +19,14 @@ struct store_job *settle_new_job(struct pipeline *p, enum store_job_kind kind)
 
 /* --- rewind --- */
 
-static void discard_batches(struct pipeline *p)
+static void undo_lane(struct pipeline *p, struct lane *lane)
 {
-    for (int i = 0; i < 2; i++)
-        batch_reset(p->batches[i]);
-    p->open = p->closed = NULL;
-    p->closed_submitted = p->in_doubt = false;
-    p->open_stream_day = p->closed_stream_day = 0;
+    if (!lane || !lane_has_state(lane))
+        return;
+    if (lane->owes_pending)
+        takeover_forget(p, lane);
+    else
+        lane_undo(lane);
 }
 
 static void forget_unstored_partitioner(struct pipeline *p)
@@ -36,29 +37,19 @@ static void forget_unstored_partitioner(struct pipeline *p)
     p->votes = (struct partitioner_votes){0};
 }
 
-/* Late events are not read again from Kafka: the store knows which of them still have to be counted. */
-static void restore_pending(struct pipeline *p, const struct batch *batch)
-{
-    for (size_t i = 0; batch && i < batch->settled_count; i++) {
-        struct lane *lane = engine_lane(p, batch->settled[i].partition);
-        if (lane && lane_has_state(lane))
-            takeover_forget(p, lane);
-    }
-}
-
 /* Everything that is not committed never happened. */
 void settle_undo(struct pipeline *p, const char *why)
 {
     if (!p->lost)
         engine_note(p, NOTE_DEBUG, -1, "rewind: %s", why);
     p->stats.rewinds++;
-    restore_pending(p, p->open);
-    restore_pending(p, p->closed);
-    discard_batches(p);
+    batching_discard(p, &p->open);
+    batching_discard(p, &p->closed);
+    p->closed_submitted = p->in_doubt = false;
+    p->open_stream_day = p->closed_stream_day = 0;
     ceilings_failed(p);
     for (size_t i = 0; i < p->lane_count; i++)
-        if (p->lanes[i] && lane_has_state(p->lanes[i]))
-            lane_undo(p->lanes[i]);
+        undo_lane(p, p->lanes[i]);
     forget_unstored_partitioner(p);
     p->rewind_asked = NULL;
     p->ahead = false;

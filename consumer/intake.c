@@ -273,11 +273,19 @@ static bool take_records(struct pipeline *p, struct intake *in, const struct sou
     return true;
 }
 
+/* What can't be taken now is asked for again. */
+static bool can_take(struct pipeline *p, const struct lane *lane, const struct source_event *event)
+{
+    if (event->generation != p->generation || !engine_running(lane))
+        return false;
+    p->consume_asked = p->consume_asked || (!p->ahead && !p->open);
+    return !p->consume_asked;
+}
+
 void intake_records(struct pipeline *p, const struct source_event *event)
 {
     struct lane *lane = engine_lane(p, event->partition);
-    if (event->generation != p->generation || !engine_running(lane) || p->consume_asked ||
-        (!p->ahead && !p->open))
+    if (!can_take(p, lane, event))
         return;
     struct lane_topic *topic = &lane->topics[event->topic];
     struct intake in = {.p = p, .lane = lane, .topic = topic};
@@ -296,8 +304,7 @@ void intake_records(struct pipeline *p, const struct source_event *event)
 void intake_end(struct pipeline *p, const struct source_event *event)
 {
     struct lane *lane = engine_lane(p, event->partition);
-    if (event->generation != p->generation || !engine_running(lane) || p->consume_asked ||
-        (!p->ahead && !p->open))
+    if (!can_take(p, lane, event))
         return;
     struct lane_topic *topic = &lane->topics[event->topic];
     if (event->offset > topic->position)

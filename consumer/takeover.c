@@ -62,9 +62,11 @@ static void enter(struct pipeline *p, struct lane *lane, enum lane_phase phase)
     }
 }
 
+/* Without its state the lane knows nothing of what its flags stood for. */
 static void begin_lane(struct pipeline *p, struct lane *lane)
 {
-    if (!lane->flags) {
+    if (!lane->flags || !lane_has_state(lane)) {
+        flag_book_free(lane->flags);
         lane->flags = flag_book_new(lane->number);
         lane->flags_serial = ++p->next_serial;
     }
@@ -470,7 +472,6 @@ static bool still_ours(const struct lane *lane, const struct store_lane *taken)
 
 static bool use_taken(struct pipeline *p, struct lane *lane, struct store_lane *taken)
 {
-    lane_drop(lane);
     if (!lane_restore(lane, taken))
         return false;
     flag_book_epoch(lane->flags, lane->epoch);
@@ -512,8 +513,8 @@ static void lane_taken(struct pipeline *p, struct store_lane *taken)
     bool kept = wanted && still_ours(lane, taken);
     if (!wanted) {
         takeover_free(taken);
-    } else if (!kept && (taken->kept || !use_taken(p, lane, taken))) {
-        /* The row is ours but not where we left it, or memory is short. */
+    } else if (!kept && (taken->kept || lane_has_state(lane) || !use_taken(p, lane, taken))) {
+        /* The row is ours but not where we left it, or not ours any more, or memory is short. */
         takeover_free(taken);
         takeover_again(p, lane);
     } else if (!kept && !keep_pending(lane, taken)) {

@@ -138,6 +138,7 @@ static size_t fetch(struct process *process, int topic, int partition, struct so
         *position = -1;
         return 1;
     }
+    int64_t from = *position;
     for (; *position < log->count && count < wanted; (*position)++) {
         struct sim_record *stored = &log->records[*position];
         if (stored->outcome == SIM_MARKER)
@@ -157,7 +158,7 @@ static size_t fetch(struct process *process, int topic, int partition, struct so
                                        .generation = source->generation,
                                        .records = source->records,
                                        .record_count = count};
-    } else if (!source->ended[topic][partition]) {
+    } else if (!source->ended[topic][partition] || *position > from) {
         source->ended[topic][partition] = true;
         *event = (struct source_event){.kind = SOURCE_END,
                                        .topic = (uint32_t)topic,

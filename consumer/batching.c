@@ -63,8 +63,8 @@ bool batching_open(struct pipeline *p)
     return true;
 }
 
-/* Late events that were counted in it are not read again from Kafka: their lanes are restored, for the store knows
- * which of them still have to be counted. */
+/* Late events that were counted in it are not read again from Kafka: their lanes are restored, for the store
+ * knows which of them still have to be counted. */
 void batching_discard(struct pipeline *p, struct batch **batch)
 {
     if (!*batch)

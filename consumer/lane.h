@@ -74,7 +74,7 @@ struct lane {
     size_t adopting_count;
 
     int64_t ceilings_generation; /* adopted */
-    bool owes_pending; /* late events that were counted and taken back: only the store knows them */
+    bool owes_pending;           /* late events that were counted and taken back: only the store knows them */
     bool shadowing;
     bool catching_up; /* some position is below what was reached before */
     int64_t retry_at_us;

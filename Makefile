@@ -101,6 +101,10 @@ PYTEST := PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest
 deps: ## install what building, demo and tests need (Debian 12)
 	deploy/install-deps.sh build demo test
 
+demo: ## count, bill and enforce 100,000 events on private servers; KEEP=1 leaves them, KAFKA= and DSN= name yours
+	@KEEP='$(KEEP)' KAFKA='$(KAFKA)' DSN='$(DSN)' deploy/demo.sh
+.PHONY: demo
+
 integration: usagebox ## tests against a real Kafka and PostgreSQL; ARGS goes to pytest
 	$(PYTEST) tests $(ARGS)
 

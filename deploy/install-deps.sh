@@ -2,7 +2,7 @@
 # Installs what UsageBox needs on Debian 12: packages through apt, a private Kafka through Maven. Says what and
 # why, asks for nothing, and does nothing where all is there.
 #
-#   deploy/install-deps.sh [build] [demo] [test] [lint]      default: build demo test
+#   deploy/install-deps.sh [build] [demo] [test] [lint] [client]      default: build demo test
 #
 #   USAGEBOX_CACHE   where Kafka's jars and promtool go (default ~/.cache/usagebox); no root needed there
 set -euo pipefail
@@ -49,6 +49,8 @@ packages_demo() {
     java_is_17 || echo "openjdk-17-jre-headless  runs Kafka"
     kafka_is_there || command -v mvn >/dev/null || echo "maven  fetches Kafka"
 }
+
+packages_client() { echo "postgresql-client  psql, which shows what a demo on other servers has counted"; }
 
 packages_test() {
     packages_demo
@@ -156,8 +158,8 @@ main() {
     [ $# -gt 0 ] || groups=(build demo test)
     for group in "${groups[@]}"; do
         case $group in
-        build | demo | test | lint) ;;
-        *) die "usage: install-deps.sh [build] [demo] [test] [lint]" ;;
+        build | demo | test | lint | client) ;;
+        *) die "usage: install-deps.sh [build] [demo] [test] [lint] [client]" ;;
         esac
     done
     command -v dpkg-query >/dev/null || die "this is for Debian 12; elsewhere install by hand what it lists"

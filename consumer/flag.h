@@ -53,9 +53,12 @@ void flag_book_epoch(struct flag_book *book, int64_t epoch);
 int64_t flag_book_highest_epoch(const struct flag_book *book); /* 0: none seen */
 
 /* A message seen on the partition, in its order there. A lower sequence than one known for its key, arriving
- * later, makes the key due; before reconcile() only if the one it overrides said what is desired. */
+ * later, makes the key due, as every difference does; before reconcile() it waits. */
 bool flag_book_seen(struct flag_book *book, struct text key, struct text value, bool has_sequence,
                     struct flag_sequence sequence);
+
+/* The partition is read from its start once more: forgets what was seen there, and waits for reconcile(). */
+void flag_book_read_again(struct flag_book *book);
 
 /* Sets what is desired and makes the key due if the topic does not hold that decision. value: without
  * sequence. */

@@ -31,7 +31,6 @@ struct flag_row {
     struct wish *held; /* of HELD_FLAG; without value unless active */
     struct flag_sequence highest;
     bool highest_active;
-    char highest_id[FLAG_DECISION_ID_BYTES + 1];
     bool overridden; /* the last one is lower than the highest one, and compaction would keep it */
     /* Our last message, while it was not seen on the topic yet. */
     bool unseen;

@@ -77,8 +77,8 @@ static struct flag_sequence readable(bool has_sequence, struct flag_sequence seq
     return sound ? sequence : (struct flag_sequence){0, 0};
 }
 
-/* Takes the sighting over as the last message for its key. True: it overrides a higher one. */
-static bool row_sight(struct flag_book *book, struct flag_row *row, const struct sighting *sighting)
+/* Takes the sighting over as the last message for its key. */
+static void row_sight(struct flag_book *book, struct flag_row *row, const struct sighting *sighting)
 {
     row->held_kind = sighting->kind;
     wish_replace(book, &row->held, sighting->wish);
@@ -86,13 +86,9 @@ static bool row_sight(struct flag_book *book, struct flag_row *row, const struct
         row->unseen = false;
     row->overridden = sequence_order(sighting->sequence, row->highest) < 0;
     if (row->overridden)
-        return !row->unseen; /* else ours is yet to come, and is higher than all */
+        return;
     row->highest = sighting->sequence;
     row->highest_active = sighting->wish && sighting->wish->active;
-    memset(row->highest_id, 0, sizeof row->highest_id);
-    if (sighting->wish)
-        memcpy(row->highest_id, sighting->wish->id, sizeof row->highest_id);
-    return false;
 }
 
 bool flag_book_seen(struct flag_book *book, struct text key, struct text value, bool has_sequence,
@@ -105,15 +101,24 @@ bool flag_book_seen(struct flag_book *book, struct text key, struct text value, 
     if (number == LOOKUP_END || !sight(book, value, &sighting))
         return false;
     struct flag_row *row = row_at(book, number);
-    const struct wish *want = desired(row);
-    if (!row_sight(book, row, &sighting)) {
-        bool wrong = !book->holding && row->ticket == 0 && differs(row);
-        return !wrong || mend(book, number, book->now_us);
+    row_sight(book, row, &sighting);
+    if (book->holding || row->ticket != 0 || !differs(row))
+        return true;
+    return mend(book, number, book->now_us);
+}
+
+void flag_book_read_again(struct flag_book *book)
+{
+    book->holding = true;
+    for (uint32_t i = 0; i < book->rows.count; i++) {
+        struct flag_row *row = row_at(book, i);
+        row->held_kind = HELD_NOTHING;
+        wish_replace(book, &row->held, NULL);
+        row->highest = (struct flag_sequence){0, 0};
+        row->highest_active = row->overridden = false;
+        row->unseen =
+            row->unseen && row->in_flight > 0; /* what is acknowledged is there, if nothing followed it */
     }
-    /* While differences may still vanish, only what said what is desired is said again. */
-    bool said = want && want->active == row->highest_active && strcmp(want->id, row->highest_id) == 0;
-    bool wrong = row->ticket == 0 && differs(row) && (said || !book->holding);
-    return !wrong || mend(book, number, book->now_us);
 }
 
 /* Mending */

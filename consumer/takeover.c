@@ -74,6 +74,7 @@ static void begin_lane(struct pipeline *p, struct lane *lane)
         takeover_again(p, lane);
         return;
     }
+    flag_book_read_again(lane->flags);
     lane->flags_caught_up = false;
     p->ports.flags.tail(p->ports.flags.self, lane->number);
     enter(p, lane, LANE_READING_FLAGS);

@@ -285,13 +285,49 @@ START_TEST(a_zombies_message_for_an_untouched_key_is_withdrawn)
 }
 END_TEST
 
-START_TEST(a_zombie_is_overridden_even_before_reconcile_if_its_right_answer_is_known)
+START_TEST(a_zombie_waits_for_reconcile)
 {
     see("k", 'a', 4, 1);
     restore("k", 'a');
     flag_book_epoch(book, 5);
     see("k", 'z', 3, 9);
+    ck_assert_str_eq(publish(), "nothing");
+    reconcile();
     ck_assert_str_eq(publish(), "k a+ [5,1]");
+}
+END_TEST
+
+START_TEST(reading_the_topic_again_finds_nothing_new)
+{
+    see("k", 'a', 4, 1);
+    restore("k", 'a');
+    run();
+    decide("k", 'A');
+    publish();
+    flag_book_acknowledged(book, last_published);
+    see("k", 'A', 5, 1);
+    decide("l", 'b'); /* still on its way */
+    ck_assert_str_eq(publish(), "l b+ [5,2]");
+    flag_book_read_again(book);
+    see("k", 'a', 4, 1);
+    see("k", 'A', 5, 1);
+    reconcile();
+    ck_assert_str_eq(publish(), "nothing");
+    see("l", 'b', 5, 2);
+    ck_assert_str_eq(publish(), "nothing");
+}
+END_TEST
+
+START_TEST(what_compaction_took_meanwhile_is_said_again)
+{
+    run();
+    decide("k", 'a');
+    publish();
+    flag_book_acknowledged(book, last_published);
+    flag_book_read_again(book); /* it was never seen: a zombie's message has taken its place */
+    see("k", 'z', 4, 9);
+    reconcile();
+    ck_assert_str_eq(publish(), "k a+ [5,2]");
 }
 END_TEST
 
@@ -502,7 +538,9 @@ int main(void)
     tcase_add_test(tcase, a_zombies_late_message_is_overridden_under_a_new_sequence);
     tcase_add_test(tcase, a_zombies_message_before_ours_in_the_log_needs_no_answer);
     tcase_add_test(tcase, a_zombies_message_for_an_untouched_key_is_withdrawn);
-    tcase_add_test(tcase, a_zombie_is_overridden_even_before_reconcile_if_its_right_answer_is_known);
+    tcase_add_test(tcase, a_zombie_waits_for_reconcile);
+    tcase_add_test(tcase, reading_the_topic_again_finds_nothing_new);
+    tcase_add_test(tcase, what_compaction_took_meanwhile_is_said_again);
     tcase_add_test(tcase, disorder_left_behind_in_the_log_is_mended);
     tcase_add_test(tcase, a_higher_epoch_is_another_owners_and_is_left_alone);
     tcase_add_test(tcase, a_foreign_message_is_overridden_where_a_flag_is_crossed_and_else_left);

@@ -37,7 +37,6 @@ static struct model {
         int key, number;
     } pending[PENDING]; /* decided, not committed */
     size_t pending_count;
-    bool holding;
 } model;
 
 static struct arena arena;
@@ -121,13 +120,11 @@ static void do_undo(void)
     flag_book_undo(model.book);
     memcpy(model.desired, model.committed, sizeof model.desired);
     model.pending_count = 0;
-    model.holding = true;
 }
 
 static void do_reconcile(void)
 {
     ck_assert(flag_book_reconcile(model.book, NOW_US));
-    model.holding = false;
 }
 
 static void do_publish(void)
@@ -213,6 +210,15 @@ static void do_compact(void)
     model.log_count = kept;
 }
 
+/* The group took the lane and gave it back: the log is read again, and our state stays. */
+static void do_read_again(void)
+{
+    flag_book_read_again(model.book);
+    model.seen = 0;
+    while (model.seen < model.log_count)
+        see_next();
+}
+
 /* A new owner: it reads the log, restores what is committed, and goes on above all epochs seen. What still
  * flies is the zombie's. */
 static void do_takeover(void)
@@ -294,7 +300,8 @@ static size_t run_life(unsigned seed)
     model.random = seed;
     model.book = flag_book_new(0);
     do_takeover();
-    static void (*const rare[])(void) = {do_undo, do_takeover, do_compact, do_bury, do_reconcile};
+    static void (*const rare[])(void) = {do_undo, do_takeover,  do_compact,
+                                         do_bury, do_reconcile, do_read_again};
     static void (*const often[])(void) = {do_decide, do_commit, do_publish, do_arrive, do_see, do_zombie};
     for (int step = 0; step < 600; step++) {
         if (pick(12) == 0)

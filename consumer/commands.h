@@ -57,6 +57,7 @@ int cmd_dead_letters(struct command_context *context, int argc, char **argv);
 int cmd_seal(struct command_context *context, int argc, char **argv);
 int cmd_ceilings(struct command_context *context, int argc, char **argv);
 int cmd_status(struct command_context *context, int argc, char **argv);
+int cmd_tail(struct command_context *context, int argc, char **argv);
 int cmd_verify(struct command_context *context, int argc, char **argv);
 
 #endif

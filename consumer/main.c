@@ -19,6 +19,7 @@ static const struct command commands[] = {
     {"offsets", "how far partitions were read: list, accept, seek", cmd_offsets},
     {"seal", "seal days, by which PostgreSQL finds their repeats", cmd_seal},
     {"status", "how things stand: lag, totals, days, ceilings", cmd_status},
+    {"tail", "accepted events and flags, live", cmd_tail},
     {"verify", "prove that every figure is right", cmd_verify},
     {NULL, NULL, NULL},
 };

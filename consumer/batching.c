@@ -173,6 +173,8 @@ void batching_close_if_due(struct pipeline *p)
     /* The sums for new ceilings are to be read as they are at the last boundary. */
     if (p->ceilings_stage == CEILINGS_SEEDING && !p->revoking)
         return;
+    if (p->ceilings_stage == CEILINGS_SEEDING)
+        ceilings_failed(p); /* no time for that: whoever owns the lanes next begins anew */
     if (batch_says_something(p, p->open)) {
         close_batch(p);
     } else {

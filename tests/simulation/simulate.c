@@ -335,7 +335,7 @@ static bool quiet(const struct world *world)
         if (world->database.lane_generation[i] != world->database.generation)
             return false;
     for (int i = 0; i < world->process_count; i++)
-        if (!world->processes[i].alive)
+        if (!world->processes[i].alive || world->processes[i].acks.count > 0)
             return false;
     return world->database.pending.count == 0;
 }

@@ -172,13 +172,12 @@ static void on_report(struct kafka_flags *flags, const rd_kafka_message_t *messa
 
 static void on_error(struct kafka_flags *flags, rd_kafka_event_t *failure, struct flag_event *event)
 {
-    rd_kafka_resp_err_t error = rd_kafka_event_error(failure);
-    if (error == RD_KAFKA_RESP_ERR__FATAL) {
+    if (rd_kafka_event_error_is_fatal(failure)) {
         if (!flags->retiring)
             retire_producer(flags, event);
         return;
     }
-    snprintf(flags->detail, sizeof(flags->detail), "%s: %s", rd_kafka_err2name(error),
+    snprintf(flags->detail, sizeof(flags->detail), "%s: %s", rd_kafka_err2name(rd_kafka_event_error(failure)),
              rd_kafka_event_error_string(failure));
     *event = (struct flag_event){.kind = FLAG_TROUBLE, .detail = flags->detail};
 }

@@ -126,14 +126,12 @@ static void trouble(struct kafka_source *source, const char *what, const char *w
 
 static void on_error(struct kafka_source *source, rd_kafka_event_t *failure, struct source_event *event)
 {
-    char reason[KAFKA_ERROR_BYTES / 2];
-    rd_kafka_resp_err_t error = rd_kafka_event_error(failure);
-    if (error == RD_KAFKA_RESP_ERR__FATAL) {
-        error = rd_kafka_fatal_error(source->member, reason, sizeof(reason));
-        trouble(source, "Kafka consumer failed for good, restart this process", reason, event);
-    } else {
-        trouble(source, rd_kafka_err2name(error), rd_kafka_event_error_string(failure), event);
-    }
+    if (rd_kafka_event_error_is_fatal(failure))
+        trouble(source, "Kafka consumer failed for good, restart this process",
+                rd_kafka_event_error_string(failure), event);
+    else
+        trouble(source, rd_kafka_err2name(rd_kafka_event_error(failure)),
+                rd_kafka_event_error_string(failure), event);
 }
 
 static void on_committed(struct kafka_source *source, rd_kafka_event_t *result)

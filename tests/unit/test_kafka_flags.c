@@ -1,9 +1,8 @@
 /* A producer of flags that fails for good. The source is included for its producer, which librdkafka lets us
  * break; no broker is needed for that. */
-#include <check.h>
-#include <stdlib.h>
-
 #include "../../consumer/kafka_flags.c"
+
+#include <check.h> /* last: it takes the name fail() */
 
 static const struct flag_sequence sequence = {3, 1};
 

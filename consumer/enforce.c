@@ -148,6 +148,7 @@ void enforce_tick(struct pipeline *p)
     if (second) {
         p->tick_at_us = p->now_us + ENGINE_SECOND_US / 10;
         pipeline_stats(p);
+        intake_watch_memory(p);
     }
 }
 

@@ -106,6 +106,7 @@ struct pipeline {
 
     struct latency_slot latencies[ENGINE_LATENCY_SLOTS];
     int64_t tick_at_us;
+    int64_t memory_alert_at_us;
     uint32_t next_serial;
 };
 
@@ -137,6 +138,7 @@ void takeover_consume(struct pipeline *p); /* tells the source what to consume f
 /* intake.c */
 void intake_records(struct pipeline *p, const struct source_event *event);
 void intake_end(struct pipeline *p, const struct source_event *event);
+void intake_watch_memory(struct pipeline *p); /* alerts while dedupe.memory_limit slows intake down */
 bool intake_wanted(const struct pipeline *p);
 bool intake_pending(struct pipeline *p, struct lane *lane, const struct event *event,
                     struct ceiling_origin origin);

@@ -11,6 +11,20 @@ static bool over_memory(const struct pipeline *p)
            (int64_t)p->stats.dedupe_bytes > p->options.memory_limit_bytes;
 }
 
+void intake_watch_memory(struct pipeline *p)
+{
+    if (!over_memory(p)) {
+        p->memory_alert_at_us = 0;
+    } else if (p->now_us >= p->memory_alert_at_us) {
+        engine_note(p, NOTE_ALERT, -1,
+                    "dedupe.memory_limit is reached: %zu keys of open days take %zu bytes, intake is slowed "
+                    "down until "
+                    "days are sealed; no key is forgotten",
+                    p->stats.dedupe_keys, p->stats.dedupe_bytes);
+        p->memory_alert_at_us = p->now_us + 60 * ENGINE_SECOND_US;
+    }
+}
+
 static size_t keys_ahead(const struct pipeline *p)
 {
     size_t keys = 0;

@@ -365,6 +365,7 @@ void takeover_advance(struct pipeline *p)
 {
     if (p->revoking && (batching_idle(p) || p->now_us >= p->revoke_by_us))
         release(p);
+    p->close_asked = p->close_asked || p->revoking || p->draining;
     measure_backlog(p);
     for (size_t i = 0; i < p->lane_count; i++) {
         struct lane *lane = p->lanes[i];

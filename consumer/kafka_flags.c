@@ -230,11 +230,12 @@ static void flags_poll(void *self, struct flag_event *event)
 static rd_kafka_resp_err_t produce(struct kafka_flags *flags, int32_t lane, struct text key,
                                    struct text value, struct text sequence, uint64_t cookie)
 {
+    void *opaque = (void *)(uintptr_t)cookie; // NOLINT(performance-no-int-to-ptr): librdkafka hands it back
     return rd_kafka_producev(flags->producer, RD_KAFKA_V_RKT(flags->topic), RD_KAFKA_V_PARTITION(lane),
                              RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key.bytes, key.length),
-                             RD_KAFKA_V_VALUE((void *)(uintptr_t)value.bytes, value.length),
+                             RD_KAFKA_V_VALUE((void *)value.bytes, value.length),
                              RD_KAFKA_V_HEADER("sequence", sequence.bytes, (ssize_t)sequence.length),
-                             RD_KAFKA_V_OPAQUE((void *)(uintptr_t)cookie), RD_KAFKA_V_END);
+                             RD_KAFKA_V_OPAQUE(opaque), RD_KAFKA_V_END);
 }
 
 static bool flags_publish(void *self, int32_t lane, struct text key, struct text value,

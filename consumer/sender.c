@@ -103,10 +103,11 @@ static rd_kafka_resp_err_t produce(struct sender *sender, struct text key, struc
 {
     int32_t partition = key.bytes ? partitioner_lane(sender->partitioner, key, sender->partition_count)
                                   : (int32_t)(cookie % (uint64_t)sender->partition_count);
+    void *opaque = (void *)(uintptr_t)cookie; // NOLINT(performance-no-int-to-ptr): librdkafka hands it back
     return rd_kafka_producev(sender->producer, RD_KAFKA_V_RKT(sender->topic), RD_KAFKA_V_PARTITION(partition),
                              RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key.bytes, key.length),
-                             RD_KAFKA_V_VALUE((void *)(uintptr_t)value.bytes, value.length),
-                             RD_KAFKA_V_OPAQUE((void *)(uintptr_t)cookie), RD_KAFKA_V_END);
+                             RD_KAFKA_V_VALUE((void *)value.bytes, value.length), RD_KAFKA_V_OPAQUE(opaque),
+                             RD_KAFKA_V_END);
 }
 
 void sender_send(struct sender *sender, struct text key, struct text value, uint64_t cookie)

@@ -1,4 +1,3 @@
-/* The journal of a ceiling_book: a ring of entries at absolute positions. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -30,7 +29,6 @@ bool journal_reserve(struct ceiling_book *book, size_t more)
     return true;
 }
 
-/* row_entry: of the row that the entry names; NULL: it names none. */
 void journal_add(struct ceiling_book *book, struct entry entry, uint64_t *row_entry)
 {
     assert(book->next - book->first < book->entry_capacity);

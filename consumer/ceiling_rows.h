@@ -3,6 +3,7 @@
 #define UB_CEILING_ROWS_H
 
 #include "ceiling_book.h"
+#include "ceiling_journal.h"
 #include "intern.h"
 #include "lookup.h"
 #include "rows.h"
@@ -48,25 +49,6 @@ struct state {
     struct verdict verdict;
     uint64_t entry; /* as in struct counter */
     uint64_t stamp;
-};
-
-enum entry_kind {
-    ENTRY_COUNTED,   /* a counter, by delta */
-    ENTRY_ADOPTED,   /* a counter that was partial */
-    ENTRY_DECIDED,   /* a state; `former` verdict */
-    ENTRY_CATALOGUE, /* adopt(): `outgoing` catalogue */
-    ENTRY_JUDGED     /* judge() */
-};
-struct entry {
-    enum entry_kind kind;
-    uint32_t row;
-    uint64_t before; /* the row's `entry` before this one */
-    union {
-        decimal_t delta;
-        struct verdict *former;
-        const struct ceiling_catalogue *outgoing;
-    };
-    bool owed, unjudged; /* the book's, before adopt() */
 };
 
 /* A transition found while all rows are looked at. They are sorted before any is made. */
@@ -115,30 +97,21 @@ static inline struct text customer_text(const struct ceiling_book *book, uint32_
     return intern_text(&book->customers, customer);
 }
 
-uint32_t word_keep(struct ceiling_book *book,
-                   struct text text); /* for as long as the book; LOOKUP_END: no memory */
-/* ceiling_book.c. LOOKUP_END: find: not there; make: out of memory. */
+/* ceiling_book.c. LOOKUP_END: find: not there; others: out of memory. */
+uint32_t word_keep(struct ceiling_book *book, struct text text); /* for as long as the book */
 uint32_t counter_find(const struct ceiling_book *book, const struct counter_key *key);
 uint32_t counter_make(struct ceiling_book *book, const struct counter_key *key, bool partial);
 uint32_t counter_hold(struct ceiling_book *book, const struct ceiling_counter *counter, bool partial);
-void counter_drop(struct ceiling_book *book,
-                  uint32_t row); /* gone at once; its memory when the journal lets it go */
-void counter_give(struct ceiling_book *book, uint32_t row); /* the memory */
-void counters_drop_unwatched(struct ceiling_book *book);    /* that neither catalogue looks at */
+/* Gone at once; its memory is given back when the journal lets it go. */
+void counter_drop(struct ceiling_book *book, uint32_t row);
+void counter_give(struct ceiling_book *book, uint32_t row);
+void counters_drop_unwatched(struct ceiling_book *book); /* that neither catalogue looks at */
 uint32_t state_find(const struct ceiling_book *book, const struct state_key *key);
 uint32_t state_make(struct ceiling_book *book, const struct state_key *key);
 void state_turn(struct ceiling_book *book, uint32_t row,
                 const struct verdict *verdict); /* needs room in by_key */
 int state_key_order(const struct ceiling_book *book, const struct state_key *a, const struct state_key *b);
 bool state_other_active(const struct ceiling_book *book, const struct state *state, bool later);
-
-/* ceiling_journal.c: make room before anything is changed; then adding cannot fail. */
-bool journal_reserve(struct ceiling_book *book, size_t more);
-void journal_counted(struct ceiling_book *book, uint32_t row, decimal_t delta);
-void journal_decided(struct ceiling_book *book, uint32_t row, struct verdict *former); /* which it owns */
-void journal_add(struct ceiling_book *book, struct entry entry, uint64_t *row_entry);
-bool journal_pins(const struct ceiling_book *book, uint64_t row_entry);
-void journal_free(struct ceiling_book *book);
 
 /* ceiling_judge.c */
 struct cause {

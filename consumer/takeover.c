@@ -482,6 +482,7 @@ static bool use_taken(struct pipeline *p, struct lane *lane, struct store_lane *
         ceiling_book_use(lane->book, catalogue);
     else
         lane->ceilings_generation = -1; /* counted anew from usage_hourly */
+    ceiling_book_forget(lane->book, p->now_us - CEILING_COUNTED_US);
     set_reached(p, lane);
     return enforce_restore(p, lane);
 }

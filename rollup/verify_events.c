@@ -135,7 +135,7 @@ static bool add(struct scan *scan, const struct raw *raw)
     const struct verify_place *place = place_of(scan, raw);
     struct verify_stretch *stretch = place ? stretch_of(scan, place, raw->offset) : NULL;
     if (!stretch) {
-        char where[300];
+        char where[VERIFY_PLACE_BYTES + 40];
         if (place && raw->offset < place->left_before)
             return true;
         snprintf(where, sizeof where, "%.*s/%d offset %" PRId64, (int)raw->topic.length, raw->topic.bytes,
@@ -229,7 +229,8 @@ static bool check_stretch(struct verify *v, const struct verify_place *place,
         stretch->digest.sum == stretch->digest_found.sum)
         return true;
     uint8_t digests[2][LEDGER_DIGEST_BYTES];
-    char hex[2 * LEDGER_DIGEST_BYTES + 1], name[200], where[400], more[48] = "", texts[2][160];
+    char hex[2 * LEDGER_DIGEST_BYTES + 1], name[VERIFY_PLACE_BYTES], where[VERIFY_PLACE_BYTES + 120],
+        more[48] = "", texts[2][160];
     verify_place_name(place, name, sizeof name);
     if (stretch->rows > 1)
         snprintf(more, sizeof more, " and %u more", stretch->rows - 1);

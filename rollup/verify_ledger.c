@@ -7,12 +7,12 @@
 
 #include "pg_columns.h"
 
-enum { SENTENCE_BYTES = 256, PROGRESS_ROWS = 1024 };
+enum { SENTENCE_BYTES = VERIFY_PLACE_BYTES + 40, PROGRESS_ROWS = 1024 };
 
 struct walk { /* over one partition's rows */
     struct verify *v;
     struct verify_place *place;
-    char name[200];
+    char name[VERIFY_PLACE_BYTES];
     bool anchored; /* the first row only says where those that are looked at begin */
     bool begun;
     int64_t next_offset;

@@ -6,7 +6,7 @@
 #include "ledger.h"
 #include "verify.h"
 
-enum { VERIFY_NAME_BYTES = 64, VERIFY_STRETCHES = 1 << 20 };
+enum { VERIFY_NAME_BYTES = 64, VERIFY_PLACE_BYTES = 280, VERIFY_STRETCHES = 1 << 20 };
 
 /* One or several ledger rows in a row, whose offsets are [first, next): the ledger's sums, and those of the
  * rows that stand for them. Sums and not rows are kept, so that memory does not grow with the events, and

@@ -1,8 +1,12 @@
 """verify passes on what the pipeline wrote, and finds each difference that is planted behind its back."""
 import json
+import os
+import pty
+import subprocess
 import time
 import uuid
 
+import process
 import psycopg2.extensions
 import pytest
 from harness import Scene
@@ -80,7 +84,7 @@ def written(stack, tmp_path_factory):
                   config={"ceilings": CEILINGS, "rollup": {"dimensions": ["user_id"]}, "dedupe": {"window": "1h"}})
     scene.migrate()
     scene.usagebox.command("ceilings", "apply")
-    process = scene.usagebox.start()
+    running = scene.usagebox.start()
     wait_until(lambda: scene.value("SELECT count(*) FROM ceiling_adoption") == 3, 30, "adoption of the ceilings")
     now_ms = int(time.time() * 1000)
     scene.produce(*some_usage(now_ms))
@@ -96,7 +100,7 @@ def written(stack, tmp_path_factory):
     scene.produce({"event_id": "late", "customer_id": "c-0", "meter": "llm_tokens_in", "quantity": 3,
                    "timestamp": now_ms - 4 * DAY_MS})
     scene.wait_consumed()
-    assert process.terminate() == 0
+    assert running.terminate() == 0
     scene.sealed_day = day
     yield scene
     scene.close()
@@ -326,6 +330,46 @@ def test_differences_beyond_the_limit_are_counted_and_not_printed(database):
     report = database.verify("--limit", "3")
     counted = next(check["differences"] for check in report["checks"] if check["check"] == "hours")
     assert len(report["differences"]) == 3 < counted
+
+
+def test_a_running_pipeline_is_always_right(make_scene):
+    scene = make_scene(config={"batch": {"max_delay": "50ms"}, "ceilings": CEILINGS}).migrate()
+    scene.usagebox.command("ceilings", "apply")
+    scene.usagebox.start()
+    for wave in range(6):
+        scene.produce(*({**event, "event_id": f"{wave}-{event['event_id']}", "timestamp": int(time.time() * 1000)}
+                        for event in some_usage(0)))
+        done = scene.usagebox.command("verify", check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    scene.wait_consumed()
+
+
+def test_a_partition_that_a_person_sent_back_and_forth_has_no_differences(make_scene):
+    scene = make_scene(partitions=1).migrate()
+    running = scene.usagebox.start()
+    scene.produce(*some_usage(int(time.time() * 1000)))
+    scene.produce(b"{", key="c-0")
+    scene.wait_consumed()
+    running.terminate()
+    scene.usagebox.command("offsets", "seek", "--topic", scene.topics.usage[0], "--partition", "0", "--offset", "10", "--yes", "--reason",
+                           "once more")
+    running = scene.usagebox.start()
+    scene.wait_consumed()
+    running.terminate()
+    assert scene.value("SELECT count(*) FROM dead_letter") == 2
+    for options in ([], ["--since", "1h"]):
+        assert "no differences" in scene.usagebox.command("verify", *options).stdout
+
+
+def test_a_terminal_sees_how_far_it_is_and_gets_a_clean_result(database):
+    ours, theirs = pty.openpty()
+    done = subprocess.run([process.BINARY, "verify", "-c", database.scene.config_path], stdout=subprocess.PIPE, stderr=theirs,
+                          env={**os.environ, "USAGEBOX_POSTGRES_DSN": database.dsn}, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert "reading raw events [" in shown and shown.endswith("\r\x1b[K")
+    assert done.stdout.decode().startswith("check ")
 
 
 def test_a_person_reads_what_differs_and_what_was_expected(database):

@@ -160,6 +160,8 @@ bool kafka_reader_next(struct kafka_reader *reader, struct kafka_read *read)
         read->trouble = rd_kafka_message_errstr(message);
         return true;
     }
+    rd_kafka_timestamp_type_t type;
+    read->time_us = rd_kafka_message_timestamp(message, &type) * 1000;
     read->key = (struct text){message->key, (uint32_t)message->key_len};
     read->value = (struct text){message->payload, (uint32_t)message->len};
     return true;

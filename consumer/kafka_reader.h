@@ -17,6 +17,7 @@ void kafka_reader_close(struct kafka_reader *reader);
 struct kafka_read {
     int32_t partition;
     int64_t offset;
+    int64_t time_us; /* when it was published, as the topic keeps it, in ms; negative: the topic doesn't */
     struct text key;
     struct text value;   /* bytes NULL: a tombstone */
     const char *trouble; /* not NULL: no message, but why one could not be read */

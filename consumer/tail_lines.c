@@ -147,12 +147,20 @@ static void print_other(const json_t *key, const json_t *value)
     putchar('\n');
 }
 
+static json_t *flag_json(const struct kafka_read *read, json_t *key, json_t *value)
+{
+    char published_at[TIMESTAMP_TEXT_BYTES];
+    timestamp_text(read->time_us, published_at);
+    return json_pack("{s:s, s:O, s:O?, s:i, s:I, s:s?}", "type", "flag", "key", key, "flag", value,
+                     "partition", (int)read->partition, "offset", (json_int_t)read->offset, "published_at",
+                     read->time_us < 0 ? NULL : published_at);
+}
+
 static void print_either(const struct tail_lines *lines, const struct kafka_read *read, json_t *key,
                          json_t *value)
 {
     if (lines->json)
-        print_json(json_pack("{s:s, s:O, s:O?, s:i, s:I}", "type", "flag", "key", key, "flag", value,
-                             "partition", (int)read->partition, "offset", (json_int_t)read->offset));
+        print_json(flag_json(read, key, value));
     else if (value && text_equal(member(value, "type"), TEXT("flag")))
         print_flag(key, value);
     else

@@ -60,8 +60,8 @@ bool flag_book_seen(struct flag_book *book, struct text key, struct text value, 
 /* The partition is read from its start once more: forgets what was seen there, and waits for reconcile(). */
 void flag_book_read_again(struct flag_book *book);
 
-/* Sets what is desired and makes the key due if the topic does not hold that decision. value: without
- * sequence. */
+/* Sets what is desired and makes the key due if the topic does not hold that decision. Before reconcile() not
+ * while it holds a decision that is yet to be made again, after this one. value: without sequence. */
 bool flag_book_decide(struct flag_book *book, struct text key, struct text value, const char *decision_id,
                       bool active, int64_t now_us);
 /* A rewind: what is desired goes back to what is committed, and nothing becomes due by that. */

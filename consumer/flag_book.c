@@ -153,6 +153,19 @@ void flag_book_free(struct flag_book *book)
 
 /* Decisions */
 
+/* Before reconcile(): does the topic hold a decision for the key that is still to be made again? Then what
+ * leads up to it was published too, and saying that again would withdraw for a while what holds. */
+static bool is_ahead(const struct flag_book *book, const struct flag_row *row)
+{
+    const struct wish *there = row->unseen ? row->sent_wish : row->held;
+    if (!book->holding || !there || (!row->unseen && row->overridden) || same_message(row->committed, there))
+        return false;
+    for (const struct wish *wish = row->first; wish; wish = wish->next)
+        if (same_message(wish, there))
+            return false;
+    return true;
+}
+
 bool flag_book_decide(struct flag_book *book, struct text key, struct text value, const char *decision_id,
                       bool active, int64_t now_us)
 {
@@ -175,7 +188,7 @@ bool flag_book_decide(struct flag_book *book, struct text key, struct text value
         make_undue(book, row);
         return true;
     }
-    return make_due(book, number);
+    return is_ahead(book, row) || make_due(book, number);
 }
 
 bool flag_book_restore(struct flag_book *book, struct text key, struct text value, const char *decision_id,

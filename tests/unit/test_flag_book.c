@@ -162,6 +162,38 @@ START_TEST(what_the_topic_holds_is_not_repeated_after_a_takeover)
 }
 END_TEST
 
+START_TEST(what_led_up_to_the_last_flag_is_not_published_again_after_a_takeover)
+{
+    see("k", 'a', 4, 1);
+    see("k", 'A', 4, 2);
+    see("k", 'b', 4, 3);
+    flag_book_epoch(book, 5);
+    decide("k", 'a');
+    decide("k", 'A');
+    ck_assert_str_eq(publish(), "nothing");
+    decide("l", 'c'); /* never published */
+    ck_assert_str_eq(publish(), "l c+ [5,1]");
+    decide("k", 'b');
+    decide("k", 'B'); /* later than what was published */
+    ck_assert_str_eq(publish(), "k B. [5,2]");
+}
+END_TEST
+
+START_TEST(what_led_up_to_the_last_flag_is_not_published_again_after_a_rewind)
+{
+    run();
+    decide("k", 'a');
+    publish();
+    decide("k", 'A');
+    publish();
+    flag_book_undo(book);
+    decide("k", 'a');
+    ck_assert_str_eq(publish(), "nothing");
+    reconcile(); /* and now it will not be decided again */
+    ck_assert_str_eq(publish(), "k a+ [5,3]");
+}
+END_TEST
+
 START_TEST(what_is_not_decided_again_is_withdrawn_only_after_reconcile)
 {
     see("k", 'a', 4, 1);
@@ -529,6 +561,8 @@ int main(void)
     tcase_add_test(tcase, a_decision_is_due_at_once_and_counts_within_its_epoch);
     tcase_add_test(tcase, a_full_queue_gets_the_same_message_again);
     tcase_add_test(tcase, what_the_topic_holds_is_not_repeated_after_a_takeover);
+    tcase_add_test(tcase, what_led_up_to_the_last_flag_is_not_published_again_after_a_takeover);
+    tcase_add_test(tcase, what_led_up_to_the_last_flag_is_not_published_again_after_a_rewind);
     tcase_add_test(tcase, what_is_not_decided_again_is_withdrawn_only_after_reconcile);
     tcase_add_test(tcase, what_the_topic_lacks_is_published_by_reconcile);
     tcase_add_test(tcase, nothing_is_repeated_after_a_rewind_when_decided_equally);

@@ -60,6 +60,7 @@ class Event(NamedTuple):
     reason: str
     model: str
     lifted: tuple
+    plan: str
 
     @property
     def identity(self):
@@ -257,11 +258,12 @@ def lifted_value(metadata, name):
     return text_field(metadata, name, 256, 0) or ""
 
 
-def check_policy(policy):
-    text_field(policy, "plan_tier", 256, 0)
+def plan_of(policy):
+    """The plan that the policy names; refuses what is wrong with the rest of it."""
     amounts = [decimal_of(policy[name]) if name in policy else 0 for name in ("credit_balance", "contractual_cap")]
     if amounts[1] < 0:
         refuse("out_of_range")
+    return text_field(policy, "plan_tier", 256, 0) or ""
 
 
 def header_event_id(record):
@@ -272,7 +274,7 @@ def header_event_id(record):
 def decode_event(record):
     fields = decode_object(record.value)
     metadata = object_field(fields, "metadata")
-    check_policy(object_field(fields, "policy_metadata"))
+    plan = plan_of(object_field(fields, "policy_metadata"))
     kind = text_field(fields, "kind") or "usage"
     if kind not in ("usage", "correction", "retraction"):
         refuse("out_of_range")
@@ -292,7 +294,7 @@ def decode_event(record):
         meter=meter if METER.fullmatch(meter) else refuse("out_of_range"),
         quantity=quantity, time=time, time_defaulted=time_defaulted, kind=kind, corrects=corrects, reason=reason,
         model=either(text_field(fields, "model", 256, 0), text_field(metadata, "model", 256, 0)) or "",
-        lifted=tuple(lifted_value(metadata, name) for name in LIFTED))
+        lifted=tuple(lifted_value(metadata, name) for name in LIFTED), plan=plan)
 
 
 # --- lanes -----------------------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ class Scene:
                 "enforcement_topic": self.topics.enforcement,
                 "group": f"{self.topics.enforcement}.group",
                 "partitioner": "murmur2",
+                # a killed process's lanes are free sooner than in production
+                "properties": {"session.timeout.ms": 2000, "heartbeat.interval.ms": 300},
             },
             "postgres": {"dsn": self.database.dsn},
             "batch": {"max_delay": "200ms"},

@@ -12,11 +12,8 @@ bool batching_join(struct pipeline *p, struct lane *lane)
             .topic = i,
             .partition = lane->number,
             .epoch = lane->epoch,
-            .first_offset = topic->gap > 0 || topic->committed < 0 ? topic->committed : topic->position,
+            .first_offset = topic->stored,
         };
-        /* A fresh partition whose first batch is on its way has a row by the time this one is written. */
-        if (p->closed && topic->committed < 0)
-            row.first_offset = topic->position;
         topic->row = p->open->partition_count;
         if (!batch_add_partition(p->open, &row))
             return false;
@@ -114,7 +111,7 @@ static bool collect_change(void *self, const struct ceiling_change *change)
 static void close_partition(struct pipeline *p, struct batch_partition *row)
 {
     struct lane_topic *topic = &p->lanes[row->partition]->topics[row->topic];
-    row->next_offset = topic->position;
+    row->next_offset = topic->stored = topic->position;
     row->last_offset = topic->last_offset;
     row->last_fingerprint = topic->last_fingerprint;
     row->seen_through_us = topic->seen_through_us;

@@ -62,7 +62,7 @@ bool lane_has_state(const struct lane *lane)
 
 static void restore_topic(struct lane_topic *topic, const struct store_lane_offset *row)
 {
-    topic->committed = row->fresh ? -1 : row->next_offset;
+    topic->committed = topic->stored = row->fresh ? -1 : row->next_offset;
     topic->committed_last_offset = row->last_offset;
     topic->committed_fingerprint = row->last_fingerprint;
     topic->position = row->fresh ? 0 : row->next_offset;
@@ -133,6 +133,7 @@ static void undo_topic(struct lane_topic *topic)
 {
     if (topic->position > topic->reached)
         topic->reached = topic->position;
+    topic->stored = topic->committed;
     topic->position = topic->committed < 0 ? 0 : topic->committed;
     topic->last_offset = topic->committed_last_offset;
     topic->last_fingerprint = topic->committed_fingerprint;

@@ -13,6 +13,8 @@ struct lane_topic {
     int64_t committed; /* next_offset; -1: fresh */
     int64_t committed_last_offset;
     uint64_t committed_fingerprint;
+    int64_t
+        stored; /* what its row holds once the closed batch is committed: the next batch's compare-and-set */
     /* As decided. */
     int64_t position;
     int64_t last_offset; /* of the last record taken; -1: none */

@@ -10,7 +10,7 @@
 #include "log.h"
 #include "wake.h"
 
-enum { CLOSE_TIMEOUT_MS = 5000, COMMIT_EVERY_MS = 5000, COMMIT_AFTER_FAILURE_MS = 30000 };
+enum { SETTLE_MS = 300, CLOSE_TIMEOUT_MS = 5000, COMMIT_EVERY_MS = 5000, COMMIT_AFTER_FAILURE_MS = 30000 };
 
 struct kafka_source {
     struct kafka_options options;
@@ -25,7 +25,12 @@ struct kafka_source {
     bool held;
     bool committing; /* librdkafka has one under way */
     int64_t next_commit_ms;
-    struct source_position *assignment; /* of ASSIGNED */
+    rd_kafka_topic_partition_list_t *waiting; /* to be assigned once the last assignment has settled */
+    bool is_waiting;                          /* for waiting; NULL: nothing at all */
+    bool stopping;                            /* the last assignment stopped partitions, perhaps still does */
+    bool reading;                             /* it started some */
+    int64_t assigned_ms;                      /* when it was made */
+    struct source_position *assignment;       /* of ASSIGNED */
     char detail[KAFKA_ERROR_BYTES];
     char refused[KAFKA_ERROR_BYTES]; /* why the last consume() was; empty: it was not */
 };
@@ -71,15 +76,60 @@ static bool copy_assignment(struct kafka_source *source, const rd_kafka_topic_pa
     return true;
 }
 
-/* The group waits for rd_kafka_assign() after each rebalance. An empty one completes it: which partitions are
- * read from where is for the engine to say. */
-static bool assign(struct kafka_source *source, const rd_kafka_topic_partition_list_t *list)
+/* librdkafka aborts the process when partitions are taken away that it is still stopping after the assignment
+ * before (its issue 5573). It starts new ones when it has stopped the old ones, so a record tells; else time.
+ */
+static bool is_settled(const struct kafka_source *source)
+{
+    return !source->stopping || monotonic_ms() - source->assigned_ms >= SETTLE_MS;
+}
+
+static bool assign_now(struct kafka_source *source, const rd_kafka_topic_partition_list_t *list)
 {
     rd_kafka_resp_err_t error = rd_kafka_assign(source->member, list);
     if (error)
         snprintf(source->refused, sizeof(source->refused), "partitions could not be assigned: %s",
                  rd_kafka_err2str(error));
+    source->stopping = source->reading || source->stopping;
+    source->reading = list && list->cnt > 0;
+    source->assigned_ms = monotonic_ms();
     return !error;
+}
+
+static void forget_waiting(struct kafka_source *source)
+{
+    if (source->waiting)
+        rd_kafka_topic_partition_list_destroy(source->waiting);
+    source->waiting = NULL;
+    source->is_waiting = false;
+}
+
+/* The group waits for rd_kafka_assign() after each rebalance. An empty one completes it: which partitions are
+ * read from where is for the engine to say. Until the assignment before has settled this one waits, and
+ * nothing is handed out: what is fetched by then is of the one before. */
+static bool assign(struct kafka_source *source, const rd_kafka_topic_partition_list_t *list)
+{
+    forget_waiting(source);
+    if (is_settled(source)) {
+        source->stopping = false;
+        return assign_now(source, list);
+    }
+    source->waiting = list ? rd_kafka_topic_partition_list_copy(list) : NULL;
+    source->is_waiting = true;
+    return true;
+}
+
+static void assign_waiting(struct kafka_source *source)
+{
+    if (!source->is_waiting || !is_settled(source))
+        return;
+    rd_kafka_topic_partition_list_t *list = source->waiting;
+    source->waiting = NULL;
+    source->is_waiting = source->stopping = false;
+    if (!assign_now(source, list))
+        kafka_intake_begin(source->intake, NULL, 0);
+    if (list)
+        rd_kafka_topic_partition_list_destroy(list);
 }
 
 static void on_assigned(struct kafka_source *source, const rd_kafka_topic_partition_list_t *list,
@@ -177,8 +227,9 @@ static bool refused_event(struct kafka_source *source, struct source_event *even
 
 static bool records_event(struct kafka_source *source, struct source_event *event)
 {
-    if (source->held || !kafka_intake_next(source->intake, event))
+    if (source->held || source->is_waiting || !kafka_intake_next(source->intake, event))
         return false;
+    source->stopping = source->stopping && event->kind != SOURCE_RECORDS && event->kind != SOURCE_END;
     const struct source_position *low = kafka_intake_running_low(source->intake);
     if (low)
         kafka_probe_nudge(source->probe, source->member, low->topic, low->partition);
@@ -188,6 +239,7 @@ static bool records_event(struct kafka_source *source, struct source_event *even
 static bool anything(struct kafka_source *source, struct source_event *event)
 {
     *event = (struct source_event){.kind = SOURCE_NOTHING};
+    assign_waiting(source);
     return group_event(source, event) || refused_event(source, event) ||
            kafka_probe_answer(source->probe, event) || records_event(source, event);
 }
@@ -373,6 +425,9 @@ static void close_member(struct kafka_source *source)
     kafka_intake_close(source->intake);
     rd_kafka_queue_io_event_enable(source->group_queue, -1, NULL, 0);
     rd_kafka_queue_destroy(source->group_queue); /* must be given back before the close */
+    forget_waiting(source);
+    while (!is_settled(source))
+        poll(NULL, 0, 10);
     leave_group(source);
     kafka_handle_free(source->member);
 }

@@ -91,6 +91,10 @@ simulate: $(BUILD)/release/simulate ## whole deployments from seeds, for SECONDS
 	$< $(SEED) 0 $(SECONDS)
 .PHONY: simulate
 
+BENCHES := $(addprefix $(BUILD)/release/bench/,decode decide)
+bench: usagebox $(BENCHES) ## speed beside bare COPY, latency; BENCH_EVENTS, BENCH_ROUNDS; ARGS goes to tests/bench/bench.py
+	/usr/bin/python3 tests/bench/bench.py $(ARGS)
+.PHONY: bench
 bench-dedupe: $(BUILD)/release/bench/dedupe_bench ## time and memory of dedupe by key
 	$<
 .PHONY: bench-dedupe

@@ -41,12 +41,24 @@ static void check_repeats(struct config_reader *reader, const char *path, const 
                 config_wrong(reader, place_of_key(reader, path), path, "%s is listed twice", list->items[i]);
 }
 
+/* They stand in usage_hourly's key, and PostgreSQL refuses index rows of more than 2,704 bytes. */
+enum { DIMENSION_LIMIT = 7 };
+
+static void check_dimensions(struct config_reader *reader, const struct config *config)
+{
+    const char *path = "rollup.dimensions";
+    check_repeats(reader, path, &config->rollup.dimensions);
+    if (config->rollup.dimensions.count > DIMENSION_LIMIT)
+        config_wrong(reader, place_of_key(reader, path), path, "expected at most %d fields, found %zu",
+                     DIMENSION_LIMIT, config->rollup.dimensions.count);
+}
+
 /* What no key can say alone. */
 static void check(struct config_reader *reader, const struct config *config)
 {
     const char *dead_letters = "kafka.dead_letter_topic";
     check_repeats(reader, "kafka.usage_topics", &config->kafka.usage_topics);
-    check_repeats(reader, "rollup.dimensions", &config->rollup.dimensions);
+    check_dimensions(reader, config);
     if (config->kafka.usage_topics.count == 0)
         config_wrong(reader, place_of_key(reader, "kafka.usage_topics"), "kafka.usage_topics",
                      "expected at least one");

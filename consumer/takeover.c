@@ -8,6 +8,7 @@
 
 #define BACKOFF_FIRST_US (ENGINE_SECOND_US / 4)
 #define BACKOFF_LAST_US (30 * ENGINE_SECOND_US)
+#define PROBE_LOST_US (120 * ENGINE_SECOND_US)
 
 static struct lane *make_lane(struct pipeline *p, int32_t number)
 {
@@ -42,7 +43,7 @@ static bool wholly_assigned(const struct pipeline *p, const struct source_event 
 static void ask(struct pipeline *p, struct lane *lane, uint32_t topic_index, bool fingerprint)
 {
     struct lane_topic *topic = &lane->topics[topic_index];
-    if (topic->probing)
+    if (topic->probing && p->now_us - topic->asked_at_us < PROBE_LOST_US)
         return;
     topic->probing = true;
     topic->asked_at_us = p->now_us;
@@ -457,6 +458,8 @@ static void set_reached(struct pipeline *p, struct lane *lane)
     for (size_t i = 0; i < lane->topic_count; i++) {
         struct lane_topic *topic = &lane->topics[i];
         int64_t flagged = flag_book_reached(lane->flags, text_of(p->options.topics[i]), lane->number) + 1;
+        if (flagged > topic->high_offset)
+            flagged = topic->high_offset; /* of a log that is gone */
         if (flagged > topic->reached)
             topic->reached = flagged;
     }

@@ -238,6 +238,9 @@ static const struct {
      ":2:16: rollup.dimensions: expected a list out of provider, service_tier, gpu_type, agent_id, run_id, "
      "parent_run_id, user_id, operation, tool_name, context_window, found \"agent\""},
     {"rollup:\n  dimensions: [user_id, user_id]\n", ":2:15: rollup.dimensions: user_id is listed twice"},
+    {"rollup:\n  dimensions: [provider, service_tier, gpu_type, agent_id, run_id, user_id, operation, "
+     "tool_name]\n",
+     ":2:15: rollup.dimensions: expected at most 7 fields, found 8"},
     {"rollup:\n  runs: yes\n", ":2:9: rollup.runs: expected true or false, found \"yes\""},
     {"http:\n  listen: 9464\n",
      ":2:11: http.listen: expected host:port such as 127.0.0.1:9464, found \"9464\""},

@@ -78,9 +78,24 @@ $(eval $(call build-rules,$(BUILD)/tsan,-fsanitize=thread -O1))
 usagebox: $(BUILD)/release/usagebox ## build ./usagebox
 	ln -sf $< $@
 
+# $(1): what comes now
+part = @printf '\n== %s\n' '$(1)'
+
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/asan/unit/%,$(wildcard tests/unit/test_*.c))
-unit: $(UNIT) ## unit tests under ASan and UBSan
-	@set -e; for t in $^; do $$t; done
+THREADED := $(addprefix $(BUILD)/tsan/unit/,test_writer test_http test_log)
+unit: $(UNIT) $(THREADED) $(BUILD)/asan/simulate purity ## purity, unit tests under sanitizers, a slice of the simulation
+	$(call part,unit tests under ASan and UBSan)
+	@set -e; for t in $(UNIT); do $$t; done
+	$(call part,unit tests that have threads under TSan)
+	@set -e; for t in $(THREADED); do $$t; done
+	$(call part,simulation: 150 deployments that are always the same and 100 more each day)
+	@$(BUILD)/asan/simulate 1 150
+	@$(BUILD)/asan/simulate $$(date -u +%Y%m%d000) 100
+
+purity: $(BUILD)/release/libcore.a ## prove that the core touches memory only
+	$(call part,purity)
+	@CC='$(CC)' tests/purity.sh $<
+.PHONY: purity
 
 SIMULATION := $(basename $(wildcard tests/simulation/*.c))
 $(BUILD)/%/simulate: $(addprefix $(BUILD)/%/,$(addsuffix .o,$(SIMULATION))) $(BUILD)/%/libcore.a
@@ -110,11 +125,12 @@ demo: ## count, bill and enforce 100,000 events on private servers; KEEP=1 leave
 .PHONY: demo
 
 integration: usagebox ## tests against a real Kafka and PostgreSQL; ARGS goes to pytest
+	$(call part,integration tests)
 	$(PYTEST) tests $(ARGS)
 
 test: ## install what is missing, then unit and integration tests
 	deploy/install-deps.sh build test
-	$(MAKE) unit
+	$(MAKE) -j$$(nproc) usagebox unit
 	$(MAKE) integration
 
 C_FILES = $(wildcard consumer/*.[ch] rollup/*.[ch] consumer/*.cc tests/*/*.[ch])

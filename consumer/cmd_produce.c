@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "commands.h"
+#include "fates.h"
 #include "generate.h"
 #include "mint.h"
 #include "progress.h"
@@ -18,8 +19,9 @@ enum {
     COMPLAINTS_MOST = 20, /* of one kind; the rest is counted */
     NAP_MOST_MS = 5,      /* between two looks at Ctrl-C and at reports */
     WAIT_MS = 100,
+    LOOK_NAP_US = 5000,
 };
-static const int64_t default_span_us = INT64_C(3600000000);
+static const int64_t default_span_us = INT64_C(3600000000), default_timeout_us = INT64_C(30000000);
 
 /* What the options say. */
 struct choice {
@@ -35,6 +37,8 @@ struct choice {
     int64_t span_us; /* 0: not given */
     int64_t customers;
     const char *duplicates, *late, *bad;
+    bool wait;
+    int64_t timeout_us; /* 0: not given */
 };
 
 struct counts {
@@ -48,6 +52,8 @@ struct production {
     const struct choice *choice;
     const char *topic;
     struct sender *sender;
+    struct fates *fates; /* NULL: nobody waits for what becomes of events */
+    bool gave_up;        /* waiting for it */
     struct counts counts;
     int64_t started_us;
 };
@@ -73,7 +79,12 @@ static int64_t now_us(clockid_t clock)
 static void on_report(void *context, uint64_t cookie, int32_t partition, int64_t offset, const char *error)
 {
     struct production *production = context;
-    (void)partition, (void)offset;
+    if (production->fates) {
+        if (error)
+            fates_drop(production->fates, cookie);
+        else
+            fates_place(production->fates, cookie, partition, offset);
+    }
     if (!error) {
         production->counts.acknowledged++;
     } else if (++production->counts.failed <= COMPLAINTS_MOST) {
@@ -81,16 +92,73 @@ static void on_report(void *context, uint64_t cookie, int32_t partition, int64_t
     }
 }
 
-static void send_record(struct production *production, struct text key, struct text value)
-{
-    production->counts.sent++;
-    sender_send(production->sender, key, value, production->counts.sent);
-}
-
 static void await_all(struct production *production)
 {
     while (sender_pending(production->sender) > 0)
         sender_wait(production->sender, WAIT_MS);
+}
+
+/* Ctrl-C asks to stop sending; so does it that nothing is heard of what was sent. */
+static bool is_over(const struct production *production)
+{
+    return interrupted || production->gave_up;
+}
+
+/* An event may be counted before Kafka's word on where it lies has come here: that is waited for first. */
+static void look(struct production *production)
+{
+    await_all(production);
+    production->gave_up = !fates_look(production->fates);
+}
+
+static void nap_and_look(struct production *production)
+{
+    const struct timespec nap = {0, LOOK_NAP_US * 1000};
+    sender_wait(production->sender, 0);
+    nanosleep(&nap, NULL);
+    if (fates_is_due(production->fates))
+        look(production);
+}
+
+/* Makes room for event `number`. */
+static void await_room(struct production *production, uint64_t number)
+{
+    if (fates_is_due(production->fates))
+        look(production);
+    while (!is_over(production) && fates_is_full(production->fates, number))
+        nap_and_look(production);
+}
+
+/* False: it was not sent, for it's over. line: of the file, or the number of the event. */
+static bool send_record(struct production *production, uint64_t line, struct text key, struct text value)
+{
+    uint64_t number = production->counts.sent + 1;
+    if (production->fates) {
+        await_room(production, number);
+        if (is_over(production))
+            return false;
+        if (!fates_expect(production->fates, number, line, value)) {
+            fates_drop(production->fates, number);
+            production->gave_up = true;
+            command_fail(production->context, EXIT_FAILED, "out of memory");
+            return false;
+        }
+    }
+    production->counts.sent = number;
+    sender_send(production->sender, key, value, number);
+    return true;
+}
+
+/* Ctrl-C ends it, unless it was what ended the sending. */
+static void await_fates(struct production *production)
+{
+    sig_atomic_t before = interrupted;
+    if (!production->fates)
+        return;
+    while (!production->gave_up && interrupted == before && fates_pending(production->fates) > 0)
+        nap_and_look(production);
+    if (fates_pending(production->fates) > 0)
+        fates_complain(production->fates);
 }
 
 /* --- events from a file
@@ -108,7 +176,7 @@ static void refuse(struct production *production, const char *file, uint64_t lin
 }
 
 /* As it is, keyed if that can be. */
-static void send_raw(struct production *production, struct mint *mint, struct text line)
+static void send_raw(struct production *production, struct mint *mint, uint64_t number, struct text line)
 {
     struct minted minted;
     struct text key = {NULL, 0};
@@ -116,11 +184,12 @@ static void send_raw(struct production *production, struct mint *mint, struct te
         key = minted.customer_id;
     if (production->choice->key)
         key = text_of(production->choice->key);
-    send_record(production, key, line);
+    send_record(production, number, key, line);
 }
 
 /* The sentence says why not; NULL: it was sent. */
-static const char *send_event(struct production *production, struct mint *mint, struct text line)
+static const char *send_event(struct production *production, struct mint *mint, uint64_t number,
+                              struct text line)
 {
     struct minted minted;
     uint64_t chance[2];
@@ -129,10 +198,11 @@ static const char *send_event(struct production *production, struct mint *mint, 
     enum mint_outcome outcome = mint_event(mint, line, now_us(CLOCK_REALTIME) / 1000, chance, &minted);
     if (outcome != MINT_DONE)
         return mint->detail;
-    production->counts.minted_ids += minted.event_id;
-    production->counts.minted_timestamps += minted.timestamp;
     struct text key = production->choice->key ? text_of(production->choice->key) : minted.customer_id;
-    send_record(production, key, minted.value);
+    if (send_record(production, number, key, minted.value)) {
+        production->counts.minted_ids += minted.event_id;
+        production->counts.minted_timestamps += minted.timestamp;
+    }
     return NULL;
 }
 
@@ -140,14 +210,14 @@ static void take_line(struct production *production, struct mint *mint, const ch
                       struct text line)
 {
     if (production->choice->raw) {
-        send_raw(production, mint, line);
+        send_raw(production, mint, number, line);
         return;
     }
     if (line.length > 0 && line.bytes[line.length - 1] == '\r')
         line.length--;
     if (line.length == 0)
         return;
-    const char *why = send_event(production, mint, line);
+    const char *why = send_event(production, mint, number, line);
     if (why)
         refuse(production, file, number, why);
 }
@@ -159,7 +229,8 @@ static int send_lines(struct production *production, FILE *in, const char *file)
     size_t capacity = 0;
     ssize_t length;
     errno = 0;
-    for (uint64_t number = 1; !interrupted && (length = getline(&bytes, &capacity, in)) >= 0; number++) {
+    for (uint64_t number = 1; !is_over(production) && (length = getline(&bytes, &capacity, in)) >= 0;
+         number++) {
         if (length > 0 && bytes[length - 1] == '\n')
             length--;
         take_line(production, &mint, file, number, (struct text){bytes, (uint32_t)length});
@@ -205,12 +276,12 @@ static int send_generated(struct production *production, const struct generate_p
         return command_fail(production->context, EXIT_FAILED, "out of memory");
     struct progress progress = progress_begin("events", plan->count);
     int64_t rate = production->choice->rate_per_s, begun_us = now_us(CLOCK_MONOTONIC);
-    for (uint64_t number = 0; number < plan->count && !interrupted; number++) {
+    for (uint64_t number = 0; number < plan->count && !is_over(production); number++) {
         if (rate > 0)
             nap_until(production, begun_us + (int64_t)((double)number * 1e6 / (double)rate));
         struct generated event = generator_make(generator, number);
-        production->counts.generated[event.kind]++;
-        send_record(production, event.key, event.value);
+        production->counts.generated[event.kind] +=
+            send_record(production, number + 1, event.key, event.value);
         if (number % 1000 == 0)
             progress_update(&progress, number);
     }
@@ -310,7 +381,12 @@ static bool print_json(const struct production *production, const struct generat
                              (json_int_t)counts->minted_timestamps, "seconds", seconds);
     if (plan->count > 0)
         json_object_set_new(json, "generated", generated_json(counts, plan));
-    return json_print(json, stdout);
+    if (!production->fates)
+        return json_print(json, stdout);
+    json_object_set_new(json, "outcomes", fates_summary_json(production->fates));
+    bool printed = json && json_dumpf(json, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF;
+    json_decref(json);
+    return printed;
 }
 
 static void print_generated(const struct counts *counts, const struct generate_plan *plan)
@@ -336,6 +412,8 @@ static void print_text(const struct production *production, const struct generat
                counts->minted_timestamps);
     if (plan->count > 0)
         print_generated(counts, plan);
+    if (production->fates)
+        fates_summary(production->fates);
 }
 
 static int conclude(const struct production *production, const struct generate_plan *plan, int code)
@@ -348,7 +426,8 @@ static int conclude(const struct production *production, const struct generate_p
         code = EXIT_FAILED;
     if (interrupted)
         code = command_fail(production->context, EXIT_FAILED, "interrupted: what was sent is acknowledged");
-    return counts->failed + counts->refused > 0 ? EXIT_FAILED : code;
+    bool failed = production->fates && (production->gave_up || fates_failed(production->fates));
+    return failed || counts->failed + counts->refused > 0 ? EXIT_FAILED : code;
 }
 
 /* --- the command
@@ -373,6 +452,16 @@ static void catch_interrupts(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
+static int send_all(struct production *production, const struct generate_plan *plan, const char *path)
+{
+    catch_interrupts();
+    production->started_us = now_us(CLOCK_MONOTONIC);
+    int code = plan->count > 0 ? send_generated(production, plan) : send_file(production, path);
+    await_all(production);
+    await_fates(production);
+    return conclude(production, plan, code);
+}
+
 static int produce(struct production *production, const struct config *config, enum partitioner partitioner,
                    const struct generate_plan *plan, const char *path)
 {
@@ -380,11 +469,7 @@ static int produce(struct production *production, const struct config *config, e
     production->sender = sender_new(config, production->topic, partitioner, on_report, production, error);
     if (!production->sender)
         return command_fail(production->context, EXIT_FAILED, "%s", error);
-    catch_interrupts();
-    production->started_us = now_us(CLOCK_MONOTONIC);
-    int code = plan->count > 0 ? send_generated(production, plan) : send_file(production, path);
-    await_all(production);
-    code = conclude(production, plan, code);
+    int code = send_all(production, plan, path);
     sender_free(production->sender);
     return code;
 }
@@ -402,6 +487,8 @@ static int run(struct command_context *context, const struct config *config, con
                             choice->partitioner);
     if (operand_count > 1 || (generate && operand_count > 0))
         return command_fail(context, EXIT_USAGE, "too many files: one, or none with --generate");
+    if (choice->timeout_us > 0 && !choice->wait)
+        return command_fail(context, EXIT_USAGE, "--timeout needs --wait");
     int code = generate ? plan_events(context, choice, &plan) : -1;
     if (code >= 0)
         return code;
@@ -410,7 +497,14 @@ static int run(struct command_context *context, const struct config *config, con
         .choice = choice,
         .topic = choice->topic ? choice->topic : config->kafka.usage_topics.items[0],
     };
-    return produce(&production, config, partitioner, &plan, operand_count > 0 ? operands[0] : NULL);
+    if (choice->wait)
+        production.fates = fates_open(context, config, production.topic,
+                                      choice->timeout_us ? choice->timeout_us : default_timeout_us);
+    if (choice->wait && !production.fates)
+        return EXIT_FAILED;
+    code = produce(&production, config, partitioner, &plan, operand_count > 0 ? operands[0] : NULL);
+    fates_close(production.fates);
+    return code;
 }
 
 int cmd_produce(struct command_context *context, int argc, char **argv)
@@ -424,6 +518,10 @@ int cmd_produce(struct command_context *context, int argc, char **argv)
          0, 0},
         {"raw", 0, OPTION_FLAG, &c.raw, NULL,
          "send lines as they are, whatever they are: nothing added or refused", 0, 0},
+        {"wait", 'w', OPTION_FLAG, &c.wait, NULL,
+         "tell what became of each event once PostgreSQL knows; exit 1 if one was refused", 0, 0},
+        {"timeout", 0, OPTION_DURATION, &c.timeout_us, "TIME",
+         "with --wait: give up without news of events for that long (30s)", 1000, INT64_MAX},
         {"generate", 'g', OPTION_INTEGER, &c.count, "N", "make up N events", 1, INT64_MAX},
         {"rate", 0, OPTION_INTEGER, &c.rate_per_s, "N", "make N events a second (all at once)", 1, 100000000},
         {"duration", 0, OPTION_DURATION, &c.duration_us, "TIME", "stop making events after that long", 1,

@@ -48,6 +48,9 @@ enum { DEAD_LETTER_FILTER_PARAMETERS = 4 };
 int dead_letter_filter_parse(const struct command_context *context, struct dead_letter_filter *filter,
                              const char *parameters[DEAD_LETTER_FILTER_PARAMETERS]);
 
+/* What to do about a record that was refused for this reason: a sentence. */
+const char *dead_letter_hint(struct text reason);
+
 /* A time column as text in UTC. */
 #define DEAD_LETTER_TIME_SQL(column) "to_char(" column ", 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
 

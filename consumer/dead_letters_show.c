@@ -31,7 +31,7 @@ static const char *const hints[REFUSAL_COUNT] = {
     [REFUSAL_STORE_REFUSED] = ask_store,
 };
 
-static const char *hint_of(struct text reason)
+const char *dead_letter_hint(struct text reason)
 {
     for (int i = 0; i < REFUSAL_COUNT; i++)
         if (hints[i] && text_equal(reason, text_of(refusal_names[i])))
@@ -131,7 +131,8 @@ static bool print_json_of(const PGresult *result)
                                   text.bytes ? json_stringn(text.bytes, text.length) : json_null()) == 0;
     }
     set = set &&
-          json_object_set_new(object, "hint", json_string(hint_of(column(result, SHOWN_REASON)))) == 0 &&
+          json_object_set_new(object, "hint", json_string(dead_letter_hint(column(result, SHOWN_REASON)))) ==
+              0 &&
           json_object_set(object, "headers", headers) == 0 &&
           set_bytes(object, "key", column(result, SHOWN_KEY)) &&
           set_bytes(object, "payload", column(result, SHOWN_PAYLOAD));
@@ -180,7 +181,7 @@ static bool print_text_of(const PGresult *result)
         print_bytes(column(result, i));
     }
     print_label("what to do");
-    puts(hint_of(column(result, SHOWN_REASON)));
+    puts(dead_letter_hint(column(result, SHOWN_REASON)));
     if (!each_header(result, print_header, NULL))
         return false;
     print_label("key");

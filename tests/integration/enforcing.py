@@ -2,6 +2,7 @@
 the enforcement topic are held against."""
 import json
 import re
+import time
 from collections import defaultdict
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -12,12 +13,23 @@ import jsonschema
 from stack import ROOT, wait_until
 from topics import Flag
 
+
 def schema(name):
     return jsonschema.Draft202012Validator(json.loads((ROOT / "schema" / name).read_text()),
                                            format_checker=jsonschema.FormatChecker())
 
 
 FLAG_SCHEMA = schema("enforcement-flag.schema.json")
+numbers = iter(range(1, 1 << 30))
+
+
+def use(customer, quantity, **more):
+    return {"event_id": f"e{next(numbers)}", "customer_id": customer, "meter": "tool_calls", "quantity": quantity,
+            "timestamp": int(time.time() * 1000), **more}
+
+
+def take_back(customer, quantity, **more):
+    return use(customer, f"-{quantity}", kind="correction", corrects="e0", reason="miscounted", **more)
 
 
 def ceiling(name, limit, customer="*", meter="tool_calls", period="day", policy="hard-stop", **more):
@@ -155,3 +167,21 @@ def active(scene, messages=None):
 
 def wait_active(scene, wanted, timeout_s=20):
     wait_until(lambda: active(scene) == set(wanted), timeout_s, f"the flags {wanted}")
+
+
+def say_late(scene, flag, epoch, count):
+    """As a process would that does not know yet that it has lost the lane."""
+    value = {**flag.value, "sequence": [epoch, count]}
+    producer = scene.topics.producer()
+    producer.send(json.dumps(value).encode(), key=flag.record.key, partition=flag.record.partition,
+                  topic=scene.topics.enforcement, headers=[("sequence", json.dumps(value["sequence"]).encode())])
+    producer.flush()
+
+
+def wait_mended(scene, timeout_s=20):
+    """Until the last message of each key, which compaction keeps, says what the highest one says."""
+    def is_mended():
+        messages = scene.topics.read(scene.topics.enforcement)
+        last = {flag.key: flag for flag in map(Flag.of, messages)}
+        return all(last[key].sequence == flag.sequence for key, flag in scene.topics.flags(messages).items())
+    wait_until(is_mended, timeout_s, "the owner to override what came late")

@@ -1,46 +1,17 @@
 """What the program waits for may go away, at any moment and for a while: it waits, within bounds, and no total
 changes."""
 import signal
-import threading
 import time
 from contextlib import contextmanager
 
 import psycopg2
 
 from counting import assert_counted_once
+from load import Load, wait_progress
 from stack import wait_until
 from workload import Workload, send
 
 MIB = 1 << 20
-
-
-class Load:
-    """Produces in the background, so that there is always something under way. Its records when it has ended."""
-
-    def __init__(self, scene, seed, chunk=400, pause_s=0.05):
-        self.scene, self.workload, self.chunk, self.pause_s = scene, Workload(seed=seed), chunk, pause_s
-        self.records, self.failure = [], None
-        self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._ends.set()
-        self._thread.join()
-        if self.failure:
-            raise self.failure
-
-    def _run(self):
-        producer = self.scene.topics.producer()
-        try:
-            while not self._ends.wait(self.pause_s):
-                send(producer, self.workload, self.chunk)
-                self.records += producer.flush()
-        except Exception as error:  # it is the test's to tell
-            self.failure = error
 
 
 def produce(scene, seed, count):
@@ -52,16 +23,6 @@ def produce(scene, seed, count):
 def peak_bytes(process):
     with open(f"/proc/{process.pid}/status", encoding="ascii") as status:
         return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM"))
-
-
-def batches(scene):
-    return scene.value("SELECT count(DISTINCT batch_id) FROM batch_ledger")
-
-
-def wait_progress(scene):
-    """At least one more batch."""
-    before = batches(scene)
-    wait_until(lambda: batches(scene) > before, 30, "another batch")
 
 
 @contextmanager

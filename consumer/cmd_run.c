@@ -76,8 +76,8 @@ static void on_batch(void *self, const struct store_job *job)
 {
     metrics_batch_done(((struct run *)self)->metrics, job);
     log_debug("batch", LOG_UINT("batch", job->batch->number), LOG_UINT("events", job->batch->event_count),
-              LOG_UINT("rows", job->batch->row_count), LOG_MS("took_ms", job->elapsed_us), LOG_INT("status", job->status),
-              LOG_TEXT("detail", job->detail));
+              LOG_UINT("rows", job->batch->row_count), LOG_MS("took_ms", job->elapsed_us),
+              LOG_INT("status", job->status), LOG_TEXT("detail", job->detail));
 }
 
 static void on_flag(void *self, int64_t since_decided_us, int64_t since_record_us)
@@ -86,7 +86,8 @@ static void on_flag(void *self, int64_t since_decided_us, int64_t since_record_u
     metrics_observe(metrics, METRICS_FLAG_DECIDED_SECONDS, since_decided_us);
     if (since_record_us >= 0)
         metrics_observe(metrics, METRICS_FLAG_RECORD_SECONDS, since_record_us);
-    log_debug("flag acknowledged", LOG_MS("since_decided_ms", since_decided_us), LOG_MS("since_record_ms", since_record_us));
+    log_debug("flag acknowledged", LOG_MS("since_decided_ms", since_decided_us),
+              LOG_MS("since_record_ms", since_record_us));
 }
 
 /* --- making the parts --- */
@@ -126,7 +127,8 @@ static bool make_kafka(struct command_context *context, struct run *run)
 static bool make_store(struct command_context *context, struct run *run)
 {
     struct postgres_store_options options = {run->config.postgres.dsn, run->config.postgres.owner_dsn,
-                                             run->config.kafka.usage_topics.items, run->config.kafka.usage_topics.count};
+                                             run->config.kafka.usage_topics.items,
+                                             run->config.kafka.usage_topics.count};
     run->store = postgres_store_new(&options);
     if (run->store)
         run->writer = writer_start(postgres_store_perform, run->store);
@@ -232,13 +234,15 @@ static int drain(struct run *run)
         log_info("stopped");
         return EXIT_DONE;
     }
-    log_error("stopped without committing the last batch: its records are read again by whoever takes the lanes over");
+    log_error("stopped without committing the last batch: its records are read again by whoever takes the "
+              "lanes over");
     return EXIT_FAILED;
 }
 
 static int run_until_stopped(struct run *run)
 {
-    log_info("usagebox runs", LOG_TEXT("version", USAGEBOX_VERSION), LOG_TEXT("owner", postgres_store_owner(run->store)));
+    log_info("usagebox runs", LOG_TEXT("version", USAGEBOX_VERSION),
+             LOG_TEXT("owner", postgres_store_owner(run->store)));
     while (!stop_signals)
         turn(run);
     return drain(run);
@@ -248,7 +252,8 @@ int cmd_run(struct command_context *context, int argc, char **argv)
 {
     const struct option_row rows[] = {{0}};
     const struct options options = {
-        .about = "Takes usage events in, counts each exactly once into PostgreSQL, and publishes flags when ceilings\n"
+        .about = "Takes usage events in, counts each exactly once into PostgreSQL, and publishes flags when "
+                 "ceilings\n"
                  "are crossed. Runs until SIGTERM or SIGINT, which drains; a second one quits at once.",
         .rows = rows,
     };
@@ -263,8 +268,8 @@ int cmd_run(struct command_context *context, int argc, char **argv)
         return command_fail(context, EXIT_FAILED, "libsodium can't be initialised");
     catch_signals();
     code = EXIT_FAILED;
-    if (make_http(context, &run) && make_kafka(context, &run) && make_store(context, &run) && make_pipeline(context, &run) &&
-        make_keeper(context, &run) && make_copy(context, &run))
+    if (make_http(context, &run) && make_kafka(context, &run) && make_store(context, &run) &&
+        make_pipeline(context, &run) && make_keeper(context, &run) && make_copy(context, &run))
         code = run_until_stopped(&run);
     free_run(&run);
     return code;

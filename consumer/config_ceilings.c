@@ -87,7 +87,10 @@ void config_read_ceilings(struct config_reader *reader, const struct tree_node *
                           struct config_ceilings *ceilings)
 {
     ceilings->items = arena_alloc(reader->arena, count_items(list) * sizeof *ceilings->items);
-    reader->out_of_memory |= !ceilings->items;
+    if (!ceilings->items) {
+        reader->out_of_memory = true;
+        return;
+    }
     for (const struct tree_node *item = list->first; item && config_may_go_on(reader); item = item->next) {
         if (item->kind == TREE_MAP)
             read_ceiling(reader, item, ceilings);

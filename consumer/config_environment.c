@@ -35,8 +35,10 @@ static struct text read_named_file(struct config_reader *reader, struct config_p
                                    const char *file)
 {
     struct text text = file_read(file, SECRET_LIMIT_BYTES, reader->arena);
-    if (!text.bytes)
+    if (!text.bytes) {
         config_wrong(reader, place, path, "can't read \"%s\": %s", file, strerror(errno));
+        return text;
+    }
     if (text.length > 0 && text.bytes[text.length - 1] == '\n')
         text.length--;
     if (text.length > 0 && text.bytes[text.length - 1] == '\r')

@@ -76,7 +76,7 @@ extern const struct config_type_row config_types[CONFIG_TYPES];
 enum { CONFIG_VARIABLE_BYTES = 128 };
 void config_variable(const char *path, char name[CONFIG_VARIABLE_BYTES]);
 
-struct text config_take_item(struct text *list);     /* what comes before the first comma */
+struct text config_take_item(struct text *text);     /* what comes before the first comma */
 void config_print_text(struct text text, FILE *out); /* between double quotes */
 
 #endif

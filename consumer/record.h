@@ -1,5 +1,5 @@
-/* A Kafka record as the core sees it. The source owns every byte; all views live until the source releases the
- * batch of records that this one came in. */
+/* A Kafka record as the core sees it. The source owns every byte; all views live until the source releases
+ * the batch of records that this one came in. */
 #ifndef UB_RECORD_H
 #define UB_RECORD_H
 

@@ -1,5 +1,6 @@
 #include "yaml_tree.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -53,6 +54,7 @@ static bool attach(struct builder *builder, struct tree_node *node)
         level->key_waits = false;
         return true;
     }
+    assert(level->node);
     bool map = level->node->kind == TREE_MAP;
     if (map && node->kind != TREE_SCALAR)
         return fail(builder->error, node->line, node->column, "a key must be a plain word");
@@ -185,11 +187,12 @@ struct tree_node *tree_parse(struct text bytes, struct arena *arena, struct tree
     yaml_parser_set_input_string(&parser, (const unsigned char *)bytes.bytes, bytes.length);
     bool built = build(&builder, &parser);
     yaml_parser_delete(&parser);
-    if (built && !builder.root)
-        built = add_node(&builder, TREE_SCALAR, &(yaml_mark_t){0}) != NULL;
-    if (built && !builder.root->text.bytes)
-        builder.root->absent = builder.root->kind == TREE_SCALAR;
-    return built ? builder.root : NULL;
+    struct tree_node *root = built ? builder.root : NULL;
+    if (built && !root)
+        root = add_node(&builder, TREE_SCALAR, &(yaml_mark_t){0});
+    if (root && !root->text.bytes)
+        root->absent = root->kind == TREE_SCALAR;
+    return root;
 }
 
 static struct text read_all(int file, size_t limit_bytes, struct arena *arena)

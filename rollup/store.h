@@ -1,6 +1,6 @@
 /* What the engine asks of PostgreSQL, and in which order. Production: a writer thread over libpq (writer.h,
- * postgres_store.h); simulation: a fake. Jobs are done one at a time, in the order submitted; job and all that it
- * points to belong to the store from submit() until poll() hands the job back. */
+ * postgres_store.h); simulation: a fake. Jobs are done one at a time, in the order submitted; job and all
+ * that it points to belong to the store from submit() until poll() hands the job back. */
 #ifndef UB_STORE_H
 #define UB_STORE_H
 
@@ -8,27 +8,29 @@
 #include "batch.h"
 
 enum store_job_kind {
-    STORE_COMMIT,   /* write the batch in one transaction */
-    STORE_STREAM,   /* the batch still grows: COPY these rows of one day already (always the same day of a batch) */
-    STORE_TAKEOVER, /* become the owner of lanes, restore their state */
-    STORE_RECOVER,  /* after a failure: reconnect, and read the offset rows again, FOR UPDATE */
+    STORE_COMMIT,    /* write the batch in one transaction */
+    STORE_STREAM,    /* the batch still grows: COPY these rows of one day already (always the same day of a
+                        batch) */
+    STORE_TAKEOVER,  /* become the owner of lanes, restore their state */
+    STORE_RECOVER,   /* after a failure: reconnect, and read the offset rows again, FOR UPDATE */
     STORE_CATALOGUE, /* what changed: sealed days, ceilings, settings */
-    STORE_SEED      /* sums for a new catalogue's counters, read from usage_hourly */
+    STORE_SEED       /* sums for a new catalogue's counters, read from usage_hourly */
 };
 
 enum store_status {
     STORE_DONE,
     STORE_FENCED,  /* rolled back: some lane has another owner now (fenced_lanes) */
     STORE_REFUSED, /* rolled back: PostgreSQL refuses a usage_event row, by type or by a named CHECK */
-    STORE_LOST,    /* connection lost, or COMMIT's outcome unknown, or a passing error: STORE_RECOVER comes next */
-    STORE_FATAL    /* an error on any other table: the lanes stop until a person has looked (detail) */
+    STORE_LOST, /* connection lost, or COMMIT's outcome unknown, or a passing error: STORE_RECOVER comes next
+                 */
+    STORE_FATAL /* an error on any other table: the lanes stop until a person has looked (detail) */
 };
 
-/* One lane's share of STORE_TAKEOVER. Its partition count is settings.partition_count: in: what the topics have, stored
- * if nothing is yet; out: what is stored, which differs when partitions were added. */
+/* One lane's share of STORE_TAKEOVER. Its partition count is settings.partition_count: in: what the topics
+ * have, stored if nothing is yet; out: what is stored, which differs when partitions were added. */
 struct store_lane_offset {
     uint32_t topic;
-    bool fresh;          /* there was no row: next_offset is -1 until the log's start is known */
+    bool fresh; /* there was no row: next_offset is -1 until the log's start is known */
     int64_t next_offset;
     int64_t last_offset; /* -1: none */
     uint64_t last_fingerprint;
@@ -47,10 +49,10 @@ struct store_lane {
     bool kept;           /* out: every row still has kept_epoch: nothing was raised or restored but offsets */
     int64_t epoch;       /* out */
     struct store_lane_offset *offsets; /* by topic index; all topics */
-    struct dedupe *dedupe;       /* out, filled by the store, given to the engine */
-    struct ceiling_book *book;   /* out, likewise */
-    int64_t ceilings_generation; /* adopted; 0: none */
-    uint16_t *sealed_days;       /* adopted, ascending */
+    struct dedupe *dedupe;             /* out, filled by the store, given to the engine */
+    struct ceiling_book *book;         /* out, likewise */
+    int64_t ceilings_generation;       /* adopted; 0: none */
+    uint16_t *sealed_days;             /* adopted, ascending */
     size_t sealed_day_count;
     struct store_pending *pending;
     size_t pending_count;
@@ -77,9 +79,9 @@ struct store_job {
     char detail[512]; /* a sentence for a person unless STORE_DONE */
     int64_t elapsed_us;
 
-    struct batch *batch; /* COMMIT; its day `stream_day` had its first rows streamed, if that is not 0 */
-    struct buffer rows;  /* STREAM: moved here from the batch; given back empty, for reuse */
-    uint16_t stream_day; /* STREAM, COMMIT: the day whose COPY is open; 0: none */
+    struct batch *batch;   /* COMMIT; its day `stream_day` had its first rows streamed, if that is not 0 */
+    struct buffer rows;    /* STREAM: moved here from the batch; given back empty, for reuse */
+    uint16_t stream_day;   /* STREAM, COMMIT: the day whose COPY is open; 0: none */
     int32_t *fenced_lanes; /* COMMIT out, if FENCED: malloc'd, given to the engine */
     size_t fenced_count;
 
@@ -92,16 +94,17 @@ struct store_job {
 
     /* CATALOGUE out, and TAKEOVER out: */
     struct store_settings settings;
-    struct ceiling_catalogue *catalogue; /* newest, if its generation is not known_generation; else NULL. Given */
-    int64_t known_generation;            /* in */
-    uint16_t *sealed_days; /* CATALOGUE only: all of them, ascending; malloc'd, given to the engine */
+    struct ceiling_catalogue
+        *catalogue;           /* newest, if its generation is not known_generation; else NULL. Given */
+    int64_t known_generation; /* in */
+    uint16_t *sealed_days;    /* CATALOGUE only: all of them, ascending; malloc'd, given to the engine */
     size_t sealed_day_count;
 
     /* SEED */
     const struct ceiling_catalogue *seed_for; /* in */
-    struct ceiling_counter *sums;             /* out, for all customers: the engine keeps its lanes'; in arena */
+    struct ceiling_counter *sums; /* out, for all customers: the engine keeps its lanes'; in arena */
     size_t sum_count;
-    struct arena *arena; /* out, given */
+    struct arena *arena;    /* out, given */
     struct store_job *next; /* the writer's queue */
 };
 

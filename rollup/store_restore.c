@@ -143,7 +143,8 @@ static int index_of(struct text name, const char *const *names, int count)
     return -1;
 }
 
-/* Counters of older ceilings than those in force would count twice what the seed of the newest ones will bring. */
+/* Counters of older ceilings than those in force would count twice what the seed of the newest ones will
+ * bring. */
 static bool is_current(const struct restoring *r, const struct store_lane *lane)
 {
     const struct ceiling_catalogue *newest = r->job->catalogue;

@@ -30,6 +30,8 @@ static const char missing_sql[] =
     "relkind = 'r' AND relname ~ '^(usage_event|dedupe_segment|batch_ledger)_[0-9]+$'"
     ") n (privilege, name) WHERE NOT has_table_privilege(to_regclass(name), privilege) GROUP BY privilege "
     "UNION ALL "
+    "SELECT 'UPDATE', 'dead_letter' WHERE NOT has_column_privilege('dead_letter', 'replayed_at', 'UPDATE') "
+    "OR NOT has_column_privilege('dead_letter', 'copied_at', 'UPDATE') UNION ALL "
     "SELECT 'USAGE', 'sequence batch_id' WHERE NOT has_sequence_privilege('batch_id', 'USAGE') UNION ALL "
     "SELECT 'TEMPORARY', 'database ' || current_database() WHERE NOT "
     "has_database_privilege(current_database(), 'TEMPORARY') UNION ALL "

@@ -234,6 +234,7 @@ class TestPostgres:
         ("REVOKE INSERT ON usage_hourly FROM usagebox_writer", "INSERT on usage_hourly"),
         ("REVOKE UPDATE ON consumer_offset FROM usagebox_writer", "UPDATE on consumer_offset"),
         ("REVOKE DELETE ON ceiling_pending FROM usagebox_writer", "DELETE on ceiling_pending"),
+        ("REVOKE UPDATE (copied_at) ON dead_letter FROM usagebox_writer", "UPDATE on dead_letter"),
         ("REVOKE USAGE ON SEQUENCE batch_id FROM usagebox_writer", "USAGE on sequence batch_id"),
         ("DO $$ BEGIN EXECUTE 'REVOKE INSERT ON ' || (SELECT min(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent "
          "= 'usage_event'::regclass) || ' FROM usagebox_writer'; END $$", r"INSERT on usage_event_\d+"),

@@ -33,6 +33,7 @@ struct accumulator {
     struct table runs;
     struct hourly_row *hourly_sorted; /* room for half as many as the table has slots */
     struct run_row *runs_sorted;
+    bool hourly_is_sorted; /* hourly_sorted holds all rows as they are */
     unsigned quiet_resets; /* in a row, of batches that used little of the memory */
 };
 
@@ -124,6 +125,7 @@ static void free_rows(struct accumulator *accumulator)
     accumulator->hourly = accumulator->runs = (struct table){0};
     accumulator->hourly_sorted = NULL;
     accumulator->runs_sorted = NULL;
+    accumulator->hourly_is_sorted = false;
     accumulator->quiet_resets = 0;
 }
 
@@ -150,6 +152,7 @@ void accumulator_reset(struct accumulator *accumulator)
         free_rows(accumulator);
     table_clear(&accumulator->hourly);
     table_clear(&accumulator->runs);
+    accumulator->hourly_is_sorted = false;
 }
 
 size_t accumulator_bytes(const struct accumulator *accumulator)
@@ -368,6 +371,7 @@ bool accumulator_add(struct accumulator *accumulator, const struct event *event)
     row_hash_text(&key, event->customer_id);
     row_hash_text(&key, event->meter);
     row_hash_text(&key, event->model);
+    accumulator->hourly_is_sorted = false;
     if (!hourly_add(accumulator, key, event))
         return false;
     bool in_run = accumulator->rules.runs && event->lifted[LIFTED_RUN_ID].length > 0;
@@ -410,17 +414,26 @@ static int compare_runs(const void *left, const void *right)
     return order != 0 ? order : compare_texts(a->model, b->model);
 }
 
-const struct hourly_row *accumulator_hourly(struct accumulator *accumulator, size_t *count)
+static void sort_hourly(struct accumulator *accumulator)
 {
-    *count = 0;
+    size_t count = 0;
     for (size_t i = 0; i < accumulator->hourly.slot_count; i++) {
         const struct hourly_entry *entry = accumulator->hourly.slots[i].row;
         if (entry)
-            accumulator->hourly_sorted[(*count)++] = entry->row;
+            accumulator->hourly_sorted[count++] = entry->row;
     }
+    qsort(accumulator->hourly_sorted, count, sizeof *accumulator->hourly_sorted, compare_hourly);
+    accumulator->hourly_is_sorted = true;
+}
+
+/* Asked twice for each batch: for the names that are new, and for the rollups themselves. */
+const struct hourly_row *accumulator_hourly(struct accumulator *accumulator, size_t *count)
+{
+    *count = accumulator->hourly.rows;
     if (*count == 0)
         return NULL;
-    qsort(accumulator->hourly_sorted, *count, sizeof *accumulator->hourly_sorted, compare_hourly);
+    if (!accumulator->hourly_is_sorted)
+        sort_hourly(accumulator);
     return accumulator->hourly_sorted;
 }
 

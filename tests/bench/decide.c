@@ -115,6 +115,17 @@ static void bench_begin(struct bench *bench)
     must(batch_add_partition(bench->batch, &partition), "out of memory");
 }
 
+/* What the writer does before it sends the rollups. */
+static uint64_t sort_rollups(struct bench *bench)
+{
+    size_t hourly, runs;
+    uint64_t start_ns = cpu_ns();
+    must(accumulator_hourly(bench->batch->accumulator, &hourly) &&
+             accumulator_runs(bench->batch->accumulator, &runs),
+         "no rollups");
+    return cpu_ns() - start_ns;
+}
+
 static void bench_end(struct bench *bench)
 {
     batch_free(bench->batch);
@@ -126,7 +137,7 @@ static void bench_end(struct bench *bench)
 
 int main(void)
 {
-    static uint64_t rounds_ns[STAGES][BENCH_ROUNDS];
+    static uint64_t rounds_ns[STAGES][BENCH_ROUNDS], sort_ns[BENCH_ROUNDS];
     struct corpus *corpus = corpus_new();
     for (int round = 0; round < BENCH_ROUNDS; round++)
         for (enum stage stage = 0; stage < STAGES; stage++) {
@@ -134,10 +145,13 @@ int main(void)
             bench_begin(&bench);
             rounds_ns[stage][round] = bench_round(&bench);
             must(stage < CEILINGS || bench.decisions > 0, "no ceiling was crossed");
+            if (stage == RUNS)
+                sort_ns[round] = sort_rollups(&bench);
             bench_end(&bench);
         }
     for (enum stage stage = 0; stage < STAGES; stage++)
         report(stage_names[stage], rounds_ns[stage]);
+    report("sort_of_rollups", sort_ns);
     corpus_free(corpus);
     return EXIT_SUCCESS;
 }

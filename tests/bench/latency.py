@@ -4,6 +4,7 @@ import re
 import threading
 import time
 
+from confluent_kafka import Producer
 from confluent_kafka.admin import ConfigResource
 
 from figures import quantile
@@ -55,6 +56,33 @@ class Offsets:
         return since_ms[at] if at < len(since_ms) else None
 
 
+class Floor:
+    """What Kafka alone takes on this machine meanwhile: how long a lone producer waits for each acknowledgement. A flag
+    takes one such wait for its event, a fetch, and another one for itself."""
+
+    EVERY_S = 0.02
+
+    def __init__(self, topics):
+        self._topic, self._stop, self._waited = topics.dead_letter, threading.Event(), []
+        self._producer = Producer({"bootstrap.servers": topics.stack.kafka, "linger.ms": 0, "acks": "all", "log_level": 0})
+        self._thread = threading.Thread(target=self._ping)
+        self._thread.start()
+
+    def _ping(self):
+        while not self._stop.wait(self.EVERY_S):
+            started_s = time.monotonic()
+            self._producer.produce(self._topic, b"ping", partition=0)
+            self._producer.flush()
+            self._waited.append((time.time(), (time.monotonic() - started_s) * 1000))
+
+    def stop(self):
+        self._stop.set()
+        self._thread.join()
+
+    def waited_ms(self, since_ms):
+        return sorted(waited for at_s, waited in self._waited if at_s * 1000 >= since_ms)
+
+
 def measure(stack, directory, seconds):
     topics = Topics(stack, PARTITIONS)
     place = Place(stack, topics, directory, {"ceilings": ceilings()})
@@ -78,7 +106,7 @@ def _stamp_on_append(topics):
 
 def _measure(place, topics, seconds):
     process = place.usagebox.start()
-    offsets = Offsets(place)
+    offsets, floor = Offsets(place), Floor(topics)
     try:
         place.usagebox.command("produce", "--rate", RATE_PER_S, "--duration", f"{WARM_UP_S + seconds}s", "--seed", 2,
                                timeout_s=seconds * 4 + 120)
@@ -87,11 +115,13 @@ def _measure(place, topics, seconds):
     finally:
         time.sleep(5 * POLL_S)
         offsets.stop()
+        floor.stop()
     metrics = process.metrics()
     assert process.terminate() == 0, process.log()
     warm_ms = min(record.timestamp_ms for record in records) + WARM_UP_S * 1000
     warm = [record for record in records if record.timestamp_ms >= warm_ms]
     return {"events": len(warm), "events_per_s": RATE_PER_S, **_flag_latency(topics, warm),
+            "kafka_alone_ms": _quantiles(floor.waited_ms(warm_ms)),
             "decided_to_acknowledged_ms": _histogram_ms(metrics, "usagebox_flag_decided_seconds"),
             "visible_ms": _quantiles(sorted(offsets.visible_ms(r) - r.timestamp_ms for r in warm))}
 

@@ -50,6 +50,7 @@ def print_memory(figures):
 def print_latency(figures):
     say(f"\nlatency in ms at {figures['events_per_s']:,} events/s: {figures['events']:,} events, {figures['flags']:,} flags")
     for key, label in (("flag_ms", "from produce() until the flag lies in the enforcement topic"),
+                       ("kafka_alone_ms", "from produce() to the acknowledgement, for a lone producer meanwhile"),
                        ("decided_to_acknowledged_ms", "from the decision to the acknowledgement (buckets' upper bounds)"),
                        ("visible_ms", "from produce() until usage_hourly shows the event")):
         say("  " + ", ".join(f"{name} {value:,.1f}" for name, value in figures[key].items()) + f"  {label}")

@@ -190,24 +190,35 @@ struct store_job *ceilings_job(struct pipeline *p)
     return job;
 }
 
-/* Sums come for all customers; a customer's lane is told by the partitioner, as far as it is known: with
- * several candidates no lane had a record that tells them apart, and every candidate's lane may count it. */
-static bool may_be_of(const struct pipeline *p, const struct lane *lane, struct text customer_id)
+static int32_t lane_by(const struct pipeline *p, int candidate, struct text customer_id)
 {
-    if (p->partition_count == 1)
-        return true;
-    for (int c = PARTITIONER_UNKNOWN + 1; c < PARTITIONER_COUNT; c++)
-        if ((p->partitioner == PARTITIONER_UNKNOWN || p->partitioner == (enum partitioner)c) &&
-            partitioner_lane((enum partitioner)c, customer_id, p->partition_count) == lane->number)
-            return true;
-    return false;
+    return partitioner_lane((enum partitioner)candidate, customer_id, p->partition_count);
+}
+
+/* Nothing has told the partitioners apart yet: so at least two of them put each customer seen where he is.
+ * -1: no two agree. */
+static int32_t agreed_lane(const struct pipeline *p, struct text customer_id)
+{
+    for (int a = PARTITIONER_UNKNOWN + 1; a < PARTITIONER_COUNT; a++)
+        for (int b = a + 1; b < PARTITIONER_COUNT; b++)
+            if (lane_by(p, a, customer_id) == lane_by(p, b, customer_id))
+                return lane_by(p, a, customer_id);
+    return -1;
+}
+
+/* Sums come for all customers; which of them are this lane's? */
+static bool is_of(const struct pipeline *p, const struct lane *lane, struct text customer_id)
+{
+    if (p->partitioner != PARTITIONER_UNKNOWN)
+        return lane_by(p, p->partitioner, customer_id) == lane->number;
+    return agreed_lane(p, customer_id) == lane->number;
 }
 
 static bool seed_lane(struct pipeline *p, struct lane *lane, const struct store_job *job)
 {
     for (size_t i = 0; i < job->sum_count; i++) {
         const struct ceiling_counter *sum = &job->sums[i];
-        if (may_be_of(p, lane, sum->customer_id) &&
+        if (is_of(p, lane, sum->customer_id) &&
             ceiling_book_wants_seed(lane->book, sum->customer_id, sum->meter, sum->period, sum->scope) &&
             !ceiling_book_seed(lane->book, sum))
             return false;

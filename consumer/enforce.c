@@ -1,16 +1,25 @@
 /* From decisions to flags on the enforcement topic. */
 #include "engine.h"
 
-enum { COOKIE_BITS = 40 };
+enum { COOKIE_BITS = 40, SLOTS_TRIED = 8 };
 
 static uint64_t sink_cookie(const struct lane *lane, uint64_t cookie)
 {
     return ((uint64_t)lane->flags_serial << COOKIE_BITS) | cookie;
 }
 
-static struct latency_slot *slot_of(struct pipeline *p, uint64_t cookie)
+/* The slot near the cookie's home that holds `holds`, 0 for a free one; else the home itself. Cookies of
+ * several lanes are alike but for their serial: spread by a multiplication (Knuth, "The Art of Computer
+ * Programming", 6.4). */
+static struct latency_slot *slot_of(struct pipeline *p, uint64_t cookie, uint64_t holds)
 {
-    return &p->latencies[cookie % ENGINE_LATENCY_SLOTS];
+    uint64_t home = (cookie * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
+    for (uint64_t i = 0; i < SLOTS_TRIED; i++) {
+        struct latency_slot *slot = &p->latencies[(home + i) % ENGINE_LATENCY_SLOTS];
+        if (slot->cookie == holds)
+            return slot;
+    }
+    return &p->latencies[home % ENGINE_LATENCY_SLOTS];
 }
 
 /* Publishes at once: the record that crossed a ceiling may be the first of many in this turn. */
@@ -25,7 +34,7 @@ static bool desire(struct enforce_context *context, struct text key, struct text
     enforce_send(p);
     if (flag_book_last_cookie(flags) > before) {
         uint64_t cookie = sink_cookie(context->lane, flag_book_last_cookie(flags));
-        *slot_of(p, cookie) = (struct latency_slot){cookie, decision->decided_at_us, context->record_ms};
+        *slot_of(p, cookie, 0) = (struct latency_slot){cookie, decision->decided_at_us, context->record_ms};
     }
     return true;
 }
@@ -83,7 +92,7 @@ static void acknowledged(struct pipeline *p, struct lane *lane, const struct fla
         return;
     }
     flag_book_acknowledged(lane->flags, cookie);
-    struct latency_slot *slot = slot_of(p, event->cookie);
+    struct latency_slot *slot = slot_of(p, event->cookie, event->cookie);
     if (slot->cookie != event->cookie)
         return;
     int64_t since_record_us = slot->record_ms < 0 ? -1 : event->acknowledged_at_us - slot->record_ms * 1000;

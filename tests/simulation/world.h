@@ -243,6 +243,8 @@ struct store sim_store_port(struct process *process);
 void sim_store_disconnect(
     struct process *process); /* the process died: what is under way may or may not be done */
 void sim_database_free(struct world *world);
+/* fake_ceilings.c */
+void sim_read_sums(struct process *process, struct store_job *job);
 struct ceiling_catalogue *sim_catalogue(const struct world *world);
 /* oracle.c */
 void oracle_check(struct world *world);

@@ -362,8 +362,10 @@ static bool ask(struct kafka_probe *probe, struct question wanted)
 
 bool kafka_probe_ask(struct kafka_probe *probe, uint32_t topic, int32_t partition, int64_t fingerprint_offset)
 {
-    return ask(probe, (struct question){
-                          .topic = topic, .partition = partition, .fingerprint_offset = fingerprint_offset});
+    return ask(probe, (struct question){.topic = topic,
+                                        .partition = partition,
+                                        .fingerprint_offset = fingerprint_offset,
+                                        .answer.asked_offset = fingerprint_offset});
 }
 
 /* Without memory for it, librdkafka wakes up by itself after a second. */

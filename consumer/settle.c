@@ -149,8 +149,10 @@ static void count_accepted_late(struct pipeline *p, struct batch *batch)
         if (!late->accepted || !late->counted || !lane || lane->epoch != row->epoch)
             continue;
         if (!engine_running(lane)) {
-            takeover_forget(p,
-                            lane); /* the store will say what is pending when the lane is taken over again */
+            /* The store will say what is pending when the lane is taken over again. What it has in the open
+             * batch counts for ceilings that are forgotten with it. */
+            takeover_forget(p, lane);
+            p->rewind_asked = "a lane was stopped while its late events were decided";
             continue;
         }
         struct ceiling_origin origin = {row->topic, row->partition, late->offset};

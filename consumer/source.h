@@ -30,6 +30,7 @@ struct source_probe {
     int64_t high_offset;     /* its end, as read_committed sees it */
     int64_t asked_at_us;     /* clock time just before the brokers were asked */
     int32_t partition_count; /* of the topic */
+    int64_t asked_offset;    /* whose record was asked for; -1: none */
     bool found;              /* the record asked for exists, and these are its: */
     uint64_t fingerprint;    /* identity_fingerprint() */
 };

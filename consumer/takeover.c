@@ -43,7 +43,8 @@ static bool wholly_assigned(const struct pipeline *p, const struct source_event 
 static void ask(struct pipeline *p, struct lane *lane, uint32_t topic_index, bool fingerprint)
 {
     struct lane_topic *topic = &lane->topics[topic_index];
-    if (topic->probing && p->now_us - topic->asked_at_us < PROBE_LOST_US)
+    int64_t age_us = p->now_us - topic->asked_at_us;
+    if (topic->probing && age_us >= 0 && age_us < PROBE_LOST_US)
         return;
     topic->probing = true;
     topic->asked_at_us = p->now_us;
@@ -321,12 +322,21 @@ static void stop_all(struct pipeline *p, int32_t stored, int32_t present)
                           stored, present);
 }
 
+/* After a leap of the clock, or a long sleep, a question that was given up for lost may be answered after
+ * all: what it says is not about the position and the record that the lane has by now. */
+static bool answers_earlier(const struct lane_topic *topic, const struct source_probe *answer)
+{
+    return answer->asked_at_us < topic->asked_at_us || answer->asked_offset != topic->asked_offset;
+}
+
 void takeover_probed(struct pipeline *p, const struct source_event *event)
 {
     struct lane *lane = engine_lane(p, event->partition);
     if (!lane)
         return;
     struct lane_topic *topic = &lane->topics[event->topic];
+    if (!event->probe_failed && answers_earlier(topic, &event->probe))
+        return;
     topic->probing = false;
     if (event->probe_failed) {
         engine_note(p, NOTE_DEBUG, lane->number, "watermarks of %s: %s", p->options.topics[event->topic],

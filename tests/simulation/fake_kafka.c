@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 enum { POLL_RECORDS = 64 };
+#define BROKEN_CHANCE 0.001 /* of a fetch: a corrupt batch, which reads well the next time */
 
 static void drop_fetched(struct sim_source *source)
 {
@@ -108,7 +109,7 @@ static bool answer_probe(struct process *process, struct source_event *event)
                                              .high_offset = log->count,
                                              .asked_at_us = probe.asked_us,
                                              .partition_count = world->partition_count};
-        int64_t at = probe.fingerprint_offset;
+        int64_t at = event->probe.asked_offset = probe.fingerprint_offset;
         if (at >= log->low && at < log->count && log->records[at].outcome != SIM_MARKER) {
             struct sim_record *stored = &log->records[at];
             struct record record = {.time_ms = stored->time_ms,
@@ -129,12 +130,13 @@ static size_t fetch(struct process *process, int topic, int partition, struct so
     struct sim_log *log = &world->logs[topic][partition];
     int64_t *position = &source->position[topic][partition];
     size_t wanted = 1 + random_below(&world->random, POLL_RECORDS - 1), count = 0;
-    if (*position < log->low) {
+    bool broken = world->faults && random_chance(&world->random, BROKEN_CHANCE);
+    if (*position < log->low || broken) {
         *event = (struct source_event){.kind = SOURCE_BROKEN,
                                        .topic = (uint32_t)topic,
                                        .partition = partition,
                                        .generation = source->generation,
-                                       .detail = "offset out of range"};
+                                       .detail = broken ? "a corrupt batch" : "offset out of range"};
         *position = -1;
         return 1;
     }

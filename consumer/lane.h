@@ -40,7 +40,13 @@ struct lane_topic {
     bool found;
     uint64_t found_fingerprint;
     int64_t fingerprint_at_us; /* when it was last asked for while running */
-    size_t row;                /* index into the open batch's partitions; SIZE_MAX: not in it */
+    /* A record of the log that is being read, and the one to follow it: the last one read when it was asked
+     * for. A log made anew does not hold it, however much of that was read meanwhile. */
+    struct {
+        int64_t offset; /* -1: none */
+        uint64_t fingerprint;
+    } witness, heir;
+    size_t row; /* index into the open batch's partitions; SIZE_MAX: not in it */
 };
 
 struct lane_mark {

@@ -49,8 +49,12 @@ static void ask(struct pipeline *p, struct lane *lane, uint32_t topic_index, boo
     topic->probing = true;
     topic->asked_at_us = p->now_us;
     topic->asked_position = topic->position;
-    topic->asked_offset = fingerprint ? topic->committed_last_offset : -1;
-    topic->asked_fingerprint = topic->committed_fingerprint;
+    topic->heir.offset = topic->committed_last_offset;
+    topic->heir.fingerprint = topic->committed_fingerprint;
+    if (!engine_running(lane) || topic->witness.offset < 0)
+        topic->witness = topic->heir;
+    topic->asked_offset = fingerprint ? topic->witness.offset : -1;
+    topic->asked_fingerprint = topic->witness.fingerprint;
     p->ports.source.probe(p->ports.source.self, topic_index, lane->number, topic->asked_offset);
 }
 
@@ -307,8 +311,10 @@ static void watermarks_seen(struct pipeline *p, struct lane *lane, struct lane_t
                       "another record stands at offset %" PRId64 " than the one that was read: the topic was "
                       "recreated. Free the lane with `usagebox offsets seek`",
                       topic->asked_offset);
-    } else if (topic->position >= probe->high_offset && probe->asked_at_us > topic->seen_through_us) {
-        topic->seen_through_us = probe->asked_at_us;
+    } else {
+        topic->witness = topic->asked_offset >= 0 ? topic->heir : topic->witness;
+        if (topic->position >= probe->high_offset && probe->asked_at_us > topic->seen_through_us)
+            topic->seen_through_us = probe->asked_at_us;
     }
 }
 

@@ -83,11 +83,12 @@ static bool batch_says_something(struct pipeline *p, const struct batch *batch)
         batch->ceilings_adopted_count || batch->learned != PARTITIONER_UNKNOWN ||
         p->ceilings_stage == CEILINGS_SEEDED)
         return true;
+    bool leaving = p->draining || p->revoking; /* a watermark alone is not worth a last commit */
     for (size_t i = 0; i < batch->partition_count; i++) {
         const struct batch_partition *row = &batch->partitions[i];
         const struct lane_topic *topic = &p->lanes[row->partition]->topics[row->topic];
         if (topic->position != row->first_offset ||
-            topic->seen_through_us - topic->noted_through_us >= ENGINE_SECOND_US)
+            (!leaving && topic->seen_through_us - topic->noted_through_us >= ENGINE_SECOND_US))
             return true;
     }
     return false;

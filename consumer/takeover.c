@@ -378,6 +378,19 @@ static void measure_backlog(struct pipeline *p)
     p->behind = backlog > p->options.max_rows / 8;
 }
 
+static size_t count_taking(const struct pipeline *p)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < p->lane_count; i++)
+        count += p->lanes[i] && p->lanes[i]->assigned && p->lanes[i]->phase == LANE_TAKING;
+    return count;
+}
+
+bool takeover_waits(const struct pipeline *p)
+{
+    return count_taking(p) > 0 && !(p->job && p->job->kind == STORE_TAKEOVER);
+}
+
 void takeover_advance(struct pipeline *p)
 {
     if (p->revoking && (batching_idle(p) || p->now_us >= p->revoke_by_us))
@@ -399,19 +412,8 @@ void takeover_advance(struct pipeline *p)
         else if (lane->phase == LANE_RUNNING)
             watch_lane(p, lane);
     }
-}
-
-static size_t count_taking(const struct pipeline *p)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < p->lane_count; i++)
-        count += p->lanes[i] && p->lanes[i]->assigned && p->lanes[i]->phase == LANE_TAKING;
-    return count;
-}
-
-bool takeover_waits(const struct pipeline *p)
-{
-    return count_taking(p) > 0 && !(p->job && p->job->kind == STORE_TAKEOVER);
+    /* Intake is held meanwhile: nobody shall wait until the batch is due, least of all flags. */
+    p->close_asked = p->close_asked || takeover_waits(p);
 }
 
 /* 0: the topics disagree, and the lane was stopped for it. */
@@ -433,12 +435,8 @@ static int32_t lane_partition_count(struct pipeline *p, struct lane *lane)
 struct store_job *takeover_job(struct pipeline *p)
 {
     size_t count = count_taking(p);
-    if (count == 0 || p->revoking)
+    if (count == 0 || p->revoking || !batching_idle(p))
         return NULL;
-    if (!batching_idle(p)) {
-        p->close_asked = true;
-        return NULL;
-    }
     struct store_job *job = settle_new_job(p, STORE_TAKEOVER);
     if (!job || !(job->lanes = calloc(count, sizeof *job->lanes))) {
         free(job);

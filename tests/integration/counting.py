@@ -10,6 +10,7 @@ def assert_counted_once(scene, records, runs=True, **rules):
     assert_hourly(scene, outcome)
     if runs:
         assert_runs(scene, outcome)
+    scene.usagebox.command("verify")  # and so says the program
     return outcome
 
 

@@ -52,7 +52,8 @@ static enum fate fate_of(const struct pipeline *p, const struct store_job *job, 
     if (!fact || !fact->found || fact->epoch != lane->epoch)
         return FATE_GONE;
     bool before = fact->next_offset == lane->topics[topic].committed;
-    bool after = row && row->epoch == lane->epoch && fact->next_offset == row->next_offset;
+    /* A lane that joined after the batch in doubt was closed says nothing of it. */
+    bool after = row ? row->epoch == lane->epoch && fact->next_offset == row->next_offset : before;
     return before && after ? FATE_EITHER : after ? FATE_COMMITTED : before ? FATE_UNCHANGED : FATE_GONE;
 }
 

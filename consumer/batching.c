@@ -77,21 +77,38 @@ void batching_discard(struct pipeline *p, struct batch **batch)
 
 /* --- closing it --- */
 
-static bool batch_says_something(struct pipeline *p, const struct batch *batch)
+static const struct lane_topic *topic_of(const struct pipeline *p, const struct batch_partition *row)
+{
+    return &p->lanes[row->partition]->topics[row->topic];
+}
+
+/* Something that would have to be decided again if this batch were thrown away. */
+static bool batch_decides_something(const struct pipeline *p, const struct batch *batch)
 {
     if (batch->event_count || batch->adoption_count || batch->decision_count || batch->settled_count ||
         batch->ceilings_adopted_count || batch->learned != PARTITIONER_UNKNOWN ||
         p->ceilings_stage == CEILINGS_SEEDED)
         return true;
-    bool leaving = p->draining || p->revoking; /* a watermark alone is not worth a last commit */
+    for (size_t i = 0; i < batch->partition_count; i++)
+        if (topic_of(p, &batch->partitions[i])->position != batch->partitions[i].first_offset)
+            return true;
+    return false;
+}
+
+static bool watermark_rose(const struct pipeline *p, const struct batch *batch)
+{
     for (size_t i = 0; i < batch->partition_count; i++) {
-        const struct batch_partition *row = &batch->partitions[i];
-        const struct lane_topic *topic = &p->lanes[row->partition]->topics[row->topic];
-        if (topic->position != row->first_offset ||
-            (!leaving && topic->seen_through_us - topic->noted_through_us >= ENGINE_SECOND_US))
+        const struct lane_topic *topic = topic_of(p, &batch->partitions[i]);
+        if (topic->seen_through_us - topic->noted_through_us >= ENGINE_SECOND_US)
             return true;
     }
     return false;
+}
+
+static bool batch_says_something(const struct pipeline *p, const struct batch *batch)
+{
+    bool leaving = p->draining || p->revoking; /* a watermark alone is not worth a last commit */
+    return batch_decides_something(p, batch) || (!leaving && watermark_rose(p, batch));
 }
 
 static bool batch_is_due(const struct pipeline *p, const struct batch *batch)
@@ -183,6 +200,10 @@ void batching_close_if_due(struct pipeline *p)
 
 bool batching_idle(const struct pipeline *p)
 {
-    return !p->closed && !p->ahead && !p->rewind_asked &&
-           (!p->open || !batch_says_something((struct pipeline *)p, p->open));
+    return !p->closed && !p->ahead && !p->rewind_asked && (!p->open || !batch_says_something(p, p->open));
+}
+
+bool batching_clean(const struct pipeline *p)
+{
+    return !p->closed && !p->ahead && !p->rewind_asked && (!p->open || !batch_decides_something(p, p->open));
 }

@@ -161,6 +161,7 @@ void enforce_reached(struct pipeline *p, struct lane *lane); /* ends catching up
 bool batching_open(struct pipeline *p); /* makes sure that a batch is open; false: both are closed */
 bool batching_join(struct pipeline *p, struct lane *lane); /* gives a lane its rows in the open batch */
 bool batching_idle(const struct pipeline *p);              /* nothing uncommitted is left */
+bool batching_clean(const struct pipeline *p);             /* … or a watermark alone */
 void batching_reopen(struct pipeline *p); /* an empty batch begins anew, with the lanes of now */
 void batching_discard(struct pipeline *p, struct batch **batch); /* it will never be committed */
 void batching_close_if_due(struct pipeline *p);

@@ -187,7 +187,7 @@ bool pipeline_drained(const struct pipeline *p)
 
 bool pipeline_clean(const struct pipeline *p)
 {
-    return batching_idle(p) && !p->lost;
+    return batching_clean(p) && !p->lost;
 }
 
 const struct identity_secret *pipeline_secret(const struct pipeline *p)

@@ -115,6 +115,7 @@ static void start_process(struct process *process)
                                    {note, batch_done, flag_done, process}};
     process->pipeline = pipeline_new(&options, &ports);
     process->alive = true;
+    process->frozen_until_us = world->now_us;
     process->incarnation++;
     process->source.member = true;
     sim_group_rebalance(world);
@@ -325,8 +326,32 @@ static void step(struct world *world)
     }
 }
 
+static bool runs(const struct process *process, int32_t lane)
+{
+    struct pipeline_partition partition;
+    for (size_t i = 0; process->alive && i < pipeline_partitions(process->pipeline); i++)
+        if (pipeline_partition(process->pipeline, i, &partition) && partition.partition == lane &&
+            partition.phase == LANE_RUNNING)
+            return true;
+    return false;
+}
+
+static bool every_lane_runs(const struct world *world)
+{
+    for (int lane = 0; lane < world->partition_count; lane++) {
+        int owners = 0;
+        for (int i = 0; i < world->process_count; i++)
+            owners += runs(&world->processes[i], lane);
+        if (owners != 1)
+            return false;
+    }
+    return true;
+}
+
 static bool quiet(const struct world *world)
 {
+    if (!every_lane_runs(world))
+        return false;
     for (int t = 0; t < world->topic_count; t++)
         for (int i = 0; i < world->partition_count; i++)
             if (world->database.offsets[t][i].next_offset != world->logs[t][i].count)
@@ -335,7 +360,8 @@ static bool quiet(const struct world *world)
         if (world->database.lane_generation[i] != world->database.generation)
             return false;
     for (int i = 0; i < world->process_count; i++)
-        if (!world->processes[i].alive || world->processes[i].acks.count > 0)
+        if (!world->processes[i].alive || world->processes[i].frozen_until_us > world->now_us ||
+            world->processes[i].acks.count > 0)
             return false;
     return world->database.pending.count == 0;
 }

@@ -7,13 +7,15 @@ CC ?= gcc
 CXX ?= g++
 
 WARN := -Wall -Wextra -Wconversion -Wshadow -Werror
-HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIC
+# tests/hardening.sh reads from the binary whether these got there.
+HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fPIC \
+          $(if $(filter x86_64,$(shell uname -m)),-fcf-protection=full)
 VERSION ?= 0.1.0
 PG_INCLUDE := $(shell pg_config --includedir)
 CPPFLAGS += -D_GNU_SOURCE -DUSAGEBOX_VERSION='"$(VERSION)"' -iquote . -iquote consumer -iquote rollup -isystem $(PG_INCLUDE)
 CFLAGS += -std=gnu11 -O2 -g $(WARN) $(HARDEN)
 CXXFLAGS += -std=c++17 -O2 -g -Wall -Wextra -Wshadow -Werror -fno-exceptions -fno-rtti $(HARDEN)
-LDFLAGS += -pie -Wl,-z,relro,-z,now
+LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
 CORE_LIBS := -ljansson -lsimdjson -lsodium -lm
 LIBS := -lrdkafka -lpq -lyaml -lmicrohttpd $(CORE_LIBS) -lstdc++ -lpthread
 
@@ -42,7 +44,7 @@ $(1)/%.o: %.c Makefile
 $(1)/%.o: %.cc Makefile
 	@mkdir -p $$(@D)
 	$$(CXX) $$(CPPFLAGS) $$(CXXFLAGS) $(2) -MMD -MP -c $$< -o $$@
-$(1)/migrations.o: $(1)/migrations.c
+$(1)/migrations.o: $(1)/migrations.c Makefile
 	$$(CC) $$(CPPFLAGS) $$(CFLAGS) $(2) -c $$< -o $$@
 $(1)/migrations.c: $$(MIGRATIONS) schema/embed.sh
 	@mkdir -p $$(@D)
@@ -83,7 +85,7 @@ part = @printf '\n== %s\n' '$(1)'
 
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/asan/unit/%,$(wildcard tests/unit/test_*.c))
 THREADED := $(addprefix $(BUILD)/tsan/unit/,test_writer test_http test_log)
-unit: $(UNIT) $(THREADED) $(BUILD)/asan/simulate purity ## purity, unit tests under sanitizers, a slice of the simulation
+unit: $(UNIT) $(THREADED) $(BUILD)/asan/simulate purity hardening ## purity, hardening, unit tests under sanitizers, a slice of the simulation
 	$(call part,unit tests under ASan and UBSan)
 	@set -e; for t in $(UNIT); do $$t; done
 	$(call part,unit tests that have threads under TSan)
@@ -95,7 +97,10 @@ unit: $(UNIT) $(THREADED) $(BUILD)/asan/simulate purity ## purity, unit tests un
 purity: $(BUILD)/release/libcore.a ## prove that the core touches memory only
 	$(call part,purity)
 	@CC='$(CC)' tests/purity.sh $<
-.PHONY: purity
+hardening: usagebox ## read from the binary that it is built to resist attacks
+	$(call part,hardening)
+	@tests/hardening.sh $(BUILD)/release/usagebox
+.PHONY: purity hardening
 
 SIMULATION := $(basename $(wildcard tests/simulation/*.c))
 $(BUILD)/%/simulate: $(addprefix $(BUILD)/%/,$(addsuffix .o,$(SIMULATION))) $(BUILD)/%/libcore.a

@@ -1,37 +1,15 @@
-/* Runs whole deployments from seeds: `simulate SEED` replays one with a trace, `simulate SEED COUNT` runs
- * COUNT seeds from SEED on, `simulate SEED 0 SECONDS` as many as fit. Every failing seed, and some of the
- * others, run twice. */
+/* A run: processes start, die and sleep, producers produce, faults happen; then all must become quiet. */
 #include "world.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { TURN_MIN_US = 500, TURN_SPREAD_US = 20000, CUSTOMERS = 12, LIVENESS_TURNS = 40000, CALM_TURNS = 400 };
 
 const char *const world_topics[WORLD_TOPICS] = {"usage", "usage-batch"};
 const char *const world_meters[WORLD_METERS] = {"llm_tokens_in", "llm_tokens_out", "tool_calls"};
-
-/* splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators") */
-uint64_t random_next(struct random *random)
-{
-    uint64_t z = random->state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-uint64_t random_below(struct random *random, uint64_t bound)
-{
-    return bound ? random_next(random) % bound : 0;
-}
-
-bool random_chance(struct random *random, double probability)
-{
-    return (double)(random_next(random) >> 11) * 0x1.0p-53 < probability;
-}
 
 const struct identity_secret *world_secret(void)
 {
@@ -290,14 +268,10 @@ static void inject(struct world *world)
 
 /* --- a run --- */
 
-static void init_world(struct world *world, uint64_t seed, bool trace)
+static void init_world(struct world *world, struct random random, bool trace)
 {
-    *world = (struct world){.seed = seed,
-                            .random = {seed},
-                            .trace = trace,
-                            .database_up = true,
-                            .flags_up = true,
-                            .faults = true};
+    *world = (struct world){
+        .random = random, .trace = trace, .database_up = true, .flags_up = true, .faults = true};
     world->start_us = world->now_us =
         INT64_C(1762776000000000) + (int64_t)random_below(&world->random, 20 * WORLD_DAY_US);
     world->topic_count = 1 + (int)random_below(&world->random, WORLD_TOPICS);
@@ -405,18 +379,18 @@ static void free_world(struct world *world)
     sim_database_free(world);
 }
 
-struct result {
-    uint64_t hash, faults, events;
-    bool failed;
-    char failure[512];
-};
+/* Bytes that a fuzzer gives are used up; a seed gives numbers without end. */
+static bool goes_on(const struct world *world, int64_t wanted)
+{
+    return world->random.bytes ? world->random.left > 0 : world->produced < wanted;
+}
 
-static struct result run(uint64_t seed, bool trace)
+struct sim_result sim_run(struct random random, bool trace)
 {
     struct world *world = malloc(sizeof *world);
-    init_world(world, seed, trace);
+    init_world(world, random, trace);
     int64_t wanted = 500 + (int64_t)random_below(&world->random, 3000);
-    while (world->produced < wanted && !world->failure) {
+    while (goes_on(world, wanted) && !world->failure) {
         for (uint64_t burst = random_below(&world->random, 6); burst > 0; burst--)
             produce(world);
         if (random_chance(&world->random, 0.02))
@@ -426,56 +400,10 @@ static struct result run(uint64_t seed, bool trace)
     settle(world);
     if (!world->failure)
         oracle_check(world);
-    struct result result = {world->bytes_hash, world->fault_count, (uint64_t)world->produced,
-                            world->failure != NULL, ""};
+    struct sim_result result = {world->bytes_hash, world->fault_count, (uint64_t)world->produced,
+                                world->failure != NULL, ""};
     memcpy(result.failure, world->failure_text, sizeof result.failure);
     free_world(world);
     free(world);
     return result;
-}
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
-static bool run_seed(const char *program, uint64_t seed, bool twice, struct result *sum)
-{
-    struct result result = run(seed, false);
-    sum->faults += result.faults;
-    sum->events += result.events;
-    if (result.failed) {
-        printf("seed %" PRIu64 " failed: %s\n  replay: %s %" PRIu64 "\n", seed, result.failure, program,
-               seed);
-        return false;
-    }
-    if (twice && run(seed, false).hash != result.hash) {
-        printf("seed %" PRIu64 " ran differently the second time\n  replay: %s %" PRIu64 "\n", seed, program,
-               seed);
-        return false;
-    }
-    return true;
-}
-
-int main(int argc, char **argv)
-{
-    uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
-    if (argc <= 2) {
-        struct result result = run(seed, true);
-        printf("seed %" PRIu64 ": %s\n", seed, result.failed ? result.failure : "passed");
-        return result.failed;
-    }
-    uint64_t count = strtoull(argv[2], NULL, 10), failed = 0, done = 0;
-    double limit = argc > 3 ? strtod(argv[3], NULL) : 0, began = seconds();
-    struct result sum = {0};
-    for (; count ? done < count : seconds() - began < limit; done++)
-        failed += !run_seed(argv[0], seed + done, done % 50 == 0, &sum);
-    printf("simulation: %" PRIu64 " seeds from %" PRIu64 ", %" PRIu64 " events, %" PRIu64
-           " faults, %.0f seeds a minute\n"
-           "%" PRIu64 " passed, %" PRIu64 " failed\n",
-           done, seed, sum.events, sum.faults, (double)done * 60 / (seconds() - began), done - failed,
-           failed);
-    return failed > 0;
 }

@@ -13,6 +13,8 @@ enum { WORLD_PROCESSES = 3, WORLD_PARTITIONS = 4, WORLD_TOPICS = 2, WORLD_NAME_B
 
 struct random {
     uint64_t state;
+    const uint8_t *bytes; /* not NULL: a fuzzer's; choices are read from them while any are left */
+    size_t left;
 };
 uint64_t random_next(struct random *random);
 uint64_t random_below(struct random *random, uint64_t bound);
@@ -198,7 +200,6 @@ struct process {
 };
 
 struct world {
-    uint64_t seed;
     struct random random;
     int64_t now_us;
     int64_t start_us;
@@ -248,5 +249,13 @@ void sim_read_sums(struct process *process, struct store_job *job);
 struct ceiling_catalogue *sim_catalogue(const struct world *world);
 /* oracle.c */
 void oracle_check(struct world *world);
+/* simulate.c */
+struct sim_result {
+    uint64_t hash, faults, events;
+    bool failed;
+    char failure[512];
+};
+/* A whole run. With a fuzzer's bytes it goes on until they are used up. */
+struct sim_result sim_run(struct random random, bool trace);
 
 #endif

@@ -50,7 +50,7 @@ bool batching_open(struct pipeline *p)
     struct batch *batch = p->closed == p->batches[0] ? p->batches[1] : p->batches[0];
     batch_reset(batch);
     batch->number = ++p->batch_number;
-    batch->opened_at_us = p->now_us;
+    batch->opened_at_us = p->steady_us;
     p->open = batch;
     p->open_stream_day = 0;
     for (size_t i = 0; i < p->lane_count; i++)
@@ -113,9 +113,9 @@ static bool batch_says_something(const struct pipeline *p, const struct batch *b
 
 static bool batch_is_due(const struct pipeline *p, const struct batch *batch)
 {
-    int64_t age_us = p->now_us - batch->opened_at_us;
+    int64_t age_us = p->steady_us - batch->opened_at_us;
     size_t rows = batch->row_count + batch->sealed_count;
-    if (p->close_asked || age_us < 0 || (int64_t)rows >= p->limit_rows ||
+    if (p->close_asked || (int64_t)rows >= p->limit_rows ||
         (int64_t)batch->event_count >= p->options.max_rows || batch_bytes(batch) >= ENGINE_BATCH_BYTES)
         return true;
     return age_us >= (p->behind ? 3 : 1) * p->options.max_delay_us;
@@ -164,7 +164,7 @@ static void close_batch(struct pipeline *p)
     p->closed = batch;
     p->closed_stream_day = p->open_stream_day;
     p->closed_submitted = false;
-    p->closed_at_us = p->now_us;
+    p->closed_at_us = p->steady_us;
     p->flags_late = false;
     p->open = NULL;
     p->close_asked = false;
@@ -194,7 +194,7 @@ void batching_close_if_due(struct pipeline *p)
         close_batch(p);
     } else {
         p->close_asked = false;
-        p->open->opened_at_us = p->now_us;
+        p->open->opened_at_us = p->steady_us;
     }
 }
 

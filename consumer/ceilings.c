@@ -182,7 +182,7 @@ void ceilings_failed(struct pipeline *p)
 
 struct store_job *ceilings_job(struct pipeline *p)
 {
-    if (p->ceilings_stage != CEILINGS_SEEDING || p->ceilings_seed || p->now_us < p->ceilings_retry_at_us)
+    if (p->ceilings_stage != CEILINGS_SEEDING || p->ceilings_seed || p->steady_us < p->ceilings_retry_at_us)
         return NULL;
     struct store_job *job = settle_new_job(p, STORE_SEED);
     if (job)
@@ -251,13 +251,13 @@ void ceilings_seeded(struct pipeline *p, struct store_job *job)
     if (job->status == STORE_DONE && p->ceilings_stage == CEILINGS_SEEDING) {
         if (p->partitioner == PARTITIONER_UNKNOWN && p->partition_count > 1 && job->sum_count > 0) {
             p->ceilings_seed = job;
-            p->catalogue_at_us = p->now_us;
+            p->catalogue_at_us = p->steady_us;
             return;
         }
         use_seed(p, job);
     } else if (job->status != STORE_DONE && job->status != STORE_LOST) {
         engine_note(p, NOTE_ALERT, -1, "the sums for new ceilings can't be read: %s", job->detail);
-        p->ceilings_retry_at_us = p->now_us + ENGINE_SECOND_US;
+        p->ceilings_retry_at_us = p->steady_us + ENGINE_SECOND_US;
     }
     free_seed(job);
 }

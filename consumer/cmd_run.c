@@ -36,12 +36,23 @@ static void catch_signals(void)
     sigaction(SIGPIPE, &ignore, NULL);
 }
 
-static int64_t clock_us(void *self)
+static int64_t read_clock_us(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static int64_t wall_us(void *self)
 {
     (void)self;
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    return read_clock_us(CLOCK_REALTIME);
+}
+
+static int64_t steady_us(void *self)
+{
+    (void)self;
+    return read_clock_us(CLOCK_MONOTONIC);
 }
 
 /* Everything that a run holds; zero-initialised parts were not made. */
@@ -144,7 +155,7 @@ static bool make_pipeline(struct command_context *context, struct run *run)
         .source = kafka_source_interface(run->source),
         .store = writer_store(run->writer),
         .flags = kafka_flags_interface(run->flags),
-        .clock = {clock_us, NULL},
+        .clock = {wall_us, steady_us, NULL},
         .observer = {on_note, on_batch, on_flag, run},
     };
     kafka_source_watch(run->source, kafka_flags_wake_fd(run->flags));
@@ -226,9 +237,9 @@ static void turn(struct run *run)
 static int drain(struct run *run)
 {
     log_info("stopping: what is decided is committed first; another signal stops at once");
-    int64_t limit_us = clock_us(NULL) + DRAIN_LIMIT_S * INT64_C(1000000);
+    int64_t limit_us = steady_us(NULL) + DRAIN_LIMIT_S * INT64_C(1000000);
     pipeline_drain(run->pipeline);
-    while (!pipeline_drained(run->pipeline) && clock_us(NULL) < limit_us)
+    while (!pipeline_drained(run->pipeline) && steady_us(NULL) < limit_us)
         turn(run);
     if (pipeline_clean(run->pipeline)) {
         log_info("stopped");

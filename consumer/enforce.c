@@ -34,7 +34,7 @@ static bool desire(struct enforce_context *context, struct text key, struct text
     enforce_send(p);
     if (flag_book_last_cookie(flags) > before) {
         uint64_t cookie = sink_cookie(context->lane, flag_book_last_cookie(flags));
-        *slot_of(p, cookie, 0) = (struct latency_slot){cookie, decision->decided_at_us, context->record_ms};
+        *slot_of(p, cookie, 0) = (struct latency_slot){cookie, p->steady_us, context->record_ms};
     }
     return true;
 }
@@ -96,8 +96,8 @@ static void acknowledged(struct pipeline *p, struct lane *lane, const struct fla
     if (slot->cookie != event->cookie)
         return;
     int64_t since_record_us = slot->record_ms < 0 ? -1 : event->acknowledged_at_us - slot->record_ms * 1000;
-    p->ports.observer.flag_done(p->ports.observer.self, event->acknowledged_at_us - slot->decided_at_us,
-                                since_record_us);
+    p->ports.observer.flag_done(p->ports.observer.self,
+                                event->acknowledged_steady_us - slot->decided_steady_us, since_record_us);
     slot->cookie = 0;
 }
 
@@ -142,7 +142,7 @@ static void tick_lane(struct pipeline *p, struct lane *lane)
 
 void enforce_tick(struct pipeline *p)
 {
-    bool second = p->now_us >= p->tick_at_us;
+    bool second = p->steady_us >= p->tick_at_us;
     for (size_t i = 0; i < p->lane_count; i++) {
         struct lane *lane = p->lanes[i];
         if (!engine_running(lane))
@@ -155,7 +155,7 @@ void enforce_tick(struct pipeline *p)
             engine_out_of_memory(p);
     }
     if (second) {
-        p->tick_at_us = p->now_us + ENGINE_SECOND_US / 10;
+        p->tick_at_us = p->steady_us + ENGINE_SECOND_US / 10;
         pipeline_stats(p);
         intake_watch_memory(p);
     }

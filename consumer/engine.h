@@ -39,7 +39,7 @@ struct refused_row {
 
 struct latency_slot {
     uint64_t cookie; /* 0: free */
-    int64_t decided_at_us;
+    int64_t decided_steady_us;
     int64_t record_ms;
 };
 
@@ -47,7 +47,8 @@ struct pipeline {
     struct pipeline_options options;
     struct pipeline_ports ports;
     struct pipeline_stats stats;
-    int64_t now_us;
+    int64_t now_us;    /* by the wall clock: when something happened */
+    int64_t steady_us; /* by the steady one: what durations, delays and deadlines are measured with */
 
     struct lane **lanes; /* by number; NULL: never assigned here */
     size_t lane_count;

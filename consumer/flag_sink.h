@@ -29,7 +29,8 @@ struct flag_event {
     struct text value; /* of SEEN; bytes NULL: a tombstone */
     bool has_sequence; /* of SEEN: the message's `sequence` header was readable */
     struct flag_sequence sequence;
-    int64_t acknowledged_at_us; /* of ACKNOWLEDGED */
+    int64_t acknowledged_at_us;     /* of ACKNOWLEDGED, by the wall clock … */
+    int64_t acknowledged_steady_us; /* … and by the steady one */
     const char *detail;
 };
 

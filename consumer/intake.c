@@ -15,13 +15,13 @@ void intake_watch_memory(struct pipeline *p)
 {
     if (!over_memory(p)) {
         p->memory_alert_at_us = 0;
-    } else if (p->now_us >= p->memory_alert_at_us) {
+    } else if (p->steady_us >= p->memory_alert_at_us) {
         engine_note(p, NOTE_ALERT, -1,
                     "dedupe.memory_limit is reached: %zu keys of open days take %zu bytes, intake is slowed "
                     "down until "
                     "days are sealed; no key is forgotten",
                     p->stats.dedupe_keys, p->stats.dedupe_bytes);
-        p->memory_alert_at_us = p->now_us + 60 * ENGINE_SECOND_US;
+        p->memory_alert_at_us = p->steady_us + 60 * ENGINE_SECOND_US;
     }
 }
 
@@ -50,7 +50,7 @@ bool intake_wanted(const struct pipeline *p)
         return keys_ahead(p) < ENGINE_AHEAD_KEYS;
     if (!p->open || batch_full(p, p->open))
         return false;
-    return !over_memory(p) || p->now_us >= p->tick_at_us - 1000; /* a trickle, once each tick */
+    return !over_memory(p) || p->steady_us >= p->tick_at_us - 1000; /* a trickle, once each tick */
 }
 
 static const struct refused_row *find_refused(const struct pipeline *p, const struct record *record)

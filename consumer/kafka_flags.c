@@ -167,7 +167,8 @@ static void on_report(struct kafka_flags *flags, const rd_kafka_message_t *messa
         *event = (struct flag_event){.kind = FLAG_ACKNOWLEDGED,
                                      .lane = message->partition,
                                      .cookie = cookie,
-                                     .acknowledged_at_us = clock_us(CLOCK_REALTIME)};
+                                     .acknowledged_at_us = clock_us(CLOCK_REALTIME),
+                                     .acknowledged_steady_us = clock_us(CLOCK_MONOTONIC)};
 }
 
 static void on_error(struct kafka_flags *flags, rd_kafka_event_t *failure, struct flag_event *event)

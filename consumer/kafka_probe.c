@@ -360,11 +360,13 @@ static bool ask(struct kafka_probe *probe, struct question wanted)
     return true;
 }
 
-bool kafka_probe_ask(struct kafka_probe *probe, uint32_t topic, int32_t partition, int64_t fingerprint_offset)
+bool kafka_probe_ask(struct kafka_probe *probe, uint32_t topic, int32_t partition, int64_t fingerprint_offset,
+                     uint64_t number)
 {
     return ask(probe, (struct question){.topic = topic,
                                         .partition = partition,
                                         .fingerprint_offset = fingerprint_offset,
+                                        .answer.question = number,
                                         .answer.asked_offset = fingerprint_offset});
 }
 

@@ -20,8 +20,8 @@ void kafka_probe_free(struct kafka_probe *probe);
 void kafka_probe_secret(struct kafka_probe *probe, const struct identity_secret *secret);
 
 /* fingerprint_offset -1: no fingerprint wanted. False: out of memory, there will be no answer. */
-bool kafka_probe_ask(struct kafka_probe *probe, uint32_t topic, int32_t partition,
-                     int64_t fingerprint_offset);
+bool kafka_probe_ask(struct kafka_probe *probe, uint32_t topic, int32_t partition, int64_t fingerprint_offset,
+                     uint64_t number);
 
 /* Wakes the thread of librdkafka that fetches the partition for this handle, which must outlive the probe:
  * any question to the partition's leader does. There is no answer. */

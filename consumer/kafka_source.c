@@ -283,10 +283,11 @@ static void source_hold(void *self, bool held)
     source->held = held;
 }
 
-static void source_probe(void *self, uint32_t topic, int32_t partition, int64_t fingerprint_offset)
+static void source_probe(void *self, uint32_t topic, int32_t partition, int64_t fingerprint_offset,
+                         uint64_t question)
 {
     struct kafka_source *source = self;
-    if (!kafka_probe_ask(source->probe, topic, partition, fingerprint_offset))
+    if (!kafka_probe_ask(source->probe, topic, partition, fingerprint_offset, question))
         snprintf(source->refused, sizeof(source->refused), "out of memory for a probe");
 }
 

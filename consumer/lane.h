@@ -31,7 +31,8 @@ struct lane_topic {
     int64_t high_offset; /* -1: not known */
     int64_t low_offset;
     int32_t partition_count;
-    bool probing; /* asked, not answered */
+    bool probing;      /* asked, not answered */
+    uint64_t question; /* the last one's number */
     int64_t asked_at_us;
     int64_t asked_position;     /* position when it was asked */
     int64_t asked_offset;       /* the record whose fingerprint was asked for; -1: none */

@@ -18,6 +18,12 @@ static bool make_parts(struct pipeline *p)
     return p->decoder && p->scratch && p->batches[0] && p->batches[1] && p->refused;
 }
 
+static void read_clocks(struct pipeline *p)
+{
+    p->now_us = clock_now_us(&p->ports.clock);
+    p->steady_us = clock_steady_us(&p->ports.clock);
+}
+
 struct pipeline *pipeline_new(const struct pipeline_options *options, const struct pipeline_ports *ports)
 {
     struct pipeline *p = calloc(1, sizeof *p);
@@ -28,7 +34,7 @@ struct pipeline *pipeline_new(const struct pipeline_options *options, const stru
     p->partitioner = options->partitioner;
     p->limit_rows = options->max_rows;
     p->stats.store_up = true;
-    p->now_us = clock_now_us(&p->ports.clock);
+    read_clocks(p);
     p->stats.last_commit_us = p->now_us;
     if (!make_parts(p)) {
         pipeline_free(p);
@@ -153,7 +159,7 @@ static void poll_source(struct pipeline *p, int timeout_ms)
     p->stats.holding = held;
     struct source_event event = {0};
     p->ports.source.poll(p->ports.source.self, timeout_ms, &event);
-    p->now_us = clock_now_us(&p->ports.clock);
+    read_clocks(p);
     take_source_event(p, &event);
 }
 
@@ -161,7 +167,7 @@ static void poll_source(struct pipeline *p, int timeout_ms)
 void pipeline_turn(struct pipeline *p, int timeout_ms)
 {
     arena_reset(p->scratch);
-    p->now_us = clock_now_us(&p->ports.clock);
+    read_clocks(p);
     poll_source(p, timeout_ms);
     enforce_send(p);
     enforce_poll(p);

@@ -16,7 +16,7 @@ void recover_lose(struct pipeline *p, const struct store_job *job)
     p->in_doubt = job->kind == STORE_COMMIT;
     p->closed_submitted = false;
     p->recover_backoff_us = RECOVER_FIRST_US;
-    p->recover_at_us = p->now_us;
+    p->recover_at_us = p->steady_us;
     /* Decides on without keeping rows; all of it is undone when the store is back. */
     p->ahead = true;
     batching_discard(p, &p->open);
@@ -148,7 +148,7 @@ static void recovered(struct pipeline *p, struct store_job *job)
         p->closed->settled_count = 0;
     }
     p->lost = false;
-    p->catalogue_at_us = p->now_us;
+    p->catalogue_at_us = p->steady_us;
     settle_undo(p, "PostgreSQL is back");
 }
 
@@ -159,7 +159,7 @@ void recover_done(struct pipeline *p, struct store_job *job)
     } else {
         if (job->status == STORE_FATAL)
             engine_note(p, NOTE_ALERT, -1, "PostgreSQL: %s", job->detail);
-        p->recover_at_us = p->now_us + p->recover_backoff_us;
+        p->recover_at_us = p->steady_us + p->recover_backoff_us;
         p->recover_backoff_us =
             p->recover_backoff_us * 2 < RECOVER_LAST_US ? p->recover_backoff_us * 2 : RECOVER_LAST_US;
     }
@@ -168,7 +168,7 @@ void recover_done(struct pipeline *p, struct store_job *job)
 
 struct store_job *recover_job(struct pipeline *p)
 {
-    if (!p->lost || p->now_us < p->recover_at_us)
+    if (!p->lost || p->steady_us < p->recover_at_us)
         return NULL;
     struct store_job *job = settle_new_job(p, STORE_RECOVER);
     size_t capacity = p->lane_count * p->options.topic_count + 1;

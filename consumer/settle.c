@@ -267,7 +267,7 @@ static void batch_done(struct pipeline *p, struct store_job *job)
 
 static void catalogue_done(struct pipeline *p, struct store_job *job)
 {
-    p->catalogue_at_us = p->now_us + CATALOGUE_EVERY_US;
+    p->catalogue_at_us = p->steady_us + CATALOGUE_EVERY_US;
     if (job->status == STORE_LOST) {
         recover_lose(p, job);
     } else if (job->status != STORE_DONE) {
@@ -340,7 +340,7 @@ static struct store_job *commit_job(struct pipeline *p)
     if (!p->closed || p->lost)
         return NULL;
     if (!flags_settled(p)) {
-        if (p->now_us - p->closed_at_us < ENGINE_FLAG_WAIT_US)
+        if (p->steady_us - p->closed_at_us < ENGINE_FLAG_WAIT_US)
             return NULL;
         if (!p->flags_late)
             engine_note(p, NOTE_ALERT, -1,
@@ -384,7 +384,7 @@ static struct store_job *stream_job(struct pipeline *p)
 
 static struct store_job *catalogue_job(struct pipeline *p)
 {
-    if (p->now_us < p->catalogue_at_us && p->catalogue_at_us - p->now_us <= CATALOGUE_EVERY_US)
+    if (p->steady_us < p->catalogue_at_us)
         return NULL;
     struct store_job *job = settle_new_job(p, STORE_CATALOGUE);
     if (job)

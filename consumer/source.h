@@ -26,6 +26,7 @@ enum source_event_kind {
 };
 
 struct source_probe {
+    uint64_t question;       /* its number, as it was asked */
     int64_t low_offset;      /* the log's start */
     int64_t high_offset;     /* its end, as read_committed sees it */
     int64_t asked_at_us;     /* clock time just before the brokers were asked */
@@ -65,8 +66,9 @@ struct source {
     void (*hold)(void *self, bool held);
 
     /* Asks for a partition's watermarks, and the record at fingerprint_offset unless that is -1. Answered by
-     * SOURCE_PROBED, in any order. */
-    void (*probe)(void *self, uint32_t topic, int32_t partition, int64_t fingerprint_offset);
+     * SOURCE_PROBED, in any order; failed answers bear their question's number too. */
+    void (*probe)(void *self, uint32_t topic, int32_t partition, int64_t fingerprint_offset,
+                  uint64_t question);
 
     /* Gives up the revoked partitions: nothing of theirs is consumed any more. */
     void (*release)(void *self);

@@ -43,11 +43,11 @@ static bool wholly_assigned(const struct pipeline *p, const struct source_event 
 static void ask(struct pipeline *p, struct lane *lane, uint32_t topic_index, bool fingerprint)
 {
     struct lane_topic *topic = &lane->topics[topic_index];
-    int64_t age_us = p->now_us - topic->asked_at_us;
-    if (topic->probing && age_us >= 0 && age_us < PROBE_LOST_US)
+    if (topic->probing && p->steady_us - topic->asked_at_us < PROBE_LOST_US)
         return;
     topic->probing = true;
-    topic->asked_at_us = p->now_us;
+    topic->question++;
+    topic->asked_at_us = p->steady_us;
     topic->asked_position = topic->position;
     topic->heir.offset = topic->committed_last_offset;
     topic->heir.fingerprint = topic->committed_fingerprint;
@@ -55,7 +55,8 @@ static void ask(struct pipeline *p, struct lane *lane, uint32_t topic_index, boo
         topic->witness = topic->heir;
     topic->asked_offset = fingerprint ? topic->witness.offset : -1;
     topic->asked_fingerprint = topic->witness.fingerprint;
-    p->ports.source.probe(p->ports.source.self, topic_index, lane->number, topic->asked_offset);
+    p->ports.source.probe(p->ports.source.self, topic_index, lane->number, topic->asked_offset,
+                          topic->question);
 }
 
 static void enter(struct pipeline *p, struct lane *lane, enum lane_phase phase)
@@ -136,7 +137,7 @@ void takeover_revoked(struct pipeline *p, const struct source_event *event)
 {
     p->revoking = true;
     p->close_asked = true;
-    p->revoke_by_us = event->lost ? p->now_us : p->now_us + ENGINE_REVOKE_US;
+    p->revoke_by_us = event->lost ? p->steady_us : p->steady_us + ENGINE_REVOKE_US;
     if (event->lost)
         release(p);
 }
@@ -148,7 +149,7 @@ void takeover_again(struct pipeline *p, struct lane *lane)
     lane->backoff_us = lane->backoff_us ? lane->backoff_us * 2 : BACKOFF_FIRST_US;
     if (lane->backoff_us > BACKOFF_LAST_US)
         lane->backoff_us = BACKOFF_LAST_US;
-    lane->retry_at_us = p->now_us + lane->backoff_us;
+    lane->retry_at_us = p->steady_us + lane->backoff_us;
     p->consume_asked = true;
 }
 
@@ -172,7 +173,7 @@ void takeover_stop(struct pipeline *p, struct lane *lane, const char *format, ..
     memcpy(lane->stop_reason, reason, sizeof reason);
     ceilings_leave(p, lane);
     lane->phase = LANE_STOPPED;
-    lane->retry_at_us = p->now_us + ENGINE_STOPPED_RETRY_US;
+    lane->retry_at_us = p->steady_us + ENGINE_STOPPED_RETRY_US;
     p->consume_asked = true;
 }
 
@@ -184,7 +185,7 @@ void takeover_broken(struct pipeline *p, const struct source_event *event)
         return;
     engine_note(p, NOTE_WARN, lane->number, "%s: %s", p->options.topics[event->topic], event->detail);
     takeover_stop(p, lane, "%s: %s", p->options.topics[event->topic], event->detail);
-    lane->retry_at_us = p->now_us + ENGINE_SECOND_US;
+    lane->retry_at_us = p->steady_us + ENGINE_SECOND_US;
 }
 
 /* What the log lacks of what the store remembers; true if nothing. */
@@ -280,11 +281,11 @@ static void watch_lane(struct pipeline *p, struct lane *lane)
 {
     for (uint32_t i = 0; i < lane->topic_count; i++) {
         struct lane_topic *topic = &lane->topics[i];
-        if (p->now_us - topic->asked_at_us < ENGINE_SECOND_US && topic->asked_at_us <= p->now_us)
+        if (p->steady_us - topic->asked_at_us < ENGINE_SECOND_US)
             continue;
-        bool fingerprint = p->now_us - topic->fingerprint_at_us >= ENGINE_FINGERPRINT_US;
+        bool fingerprint = p->steady_us - topic->fingerprint_at_us >= ENGINE_FINGERPRINT_US;
         if (fingerprint && !topic->probing)
-            topic->fingerprint_at_us = p->now_us;
+            topic->fingerprint_at_us = p->steady_us;
         ask(p, lane, i, fingerprint);
     }
 }
@@ -292,7 +293,7 @@ static void watch_lane(struct pipeline *p, struct lane *lane)
 static void ask_again(struct pipeline *p, struct lane *lane, bool fingerprint)
 {
     for (uint32_t i = 0; i < lane->topic_count; i++)
-        if (!lane->topics[i].probed && p->now_us - lane->topics[i].asked_at_us >= ENGINE_SECOND_US)
+        if (!lane->topics[i].probed && p->steady_us - lane->topics[i].asked_at_us >= ENGINE_SECOND_US)
             ask(p, lane, i, fingerprint);
 }
 
@@ -328,20 +329,15 @@ static void stop_all(struct pipeline *p, int32_t stored, int32_t present)
                           stored, present);
 }
 
-/* After a leap of the clock, or a long sleep, a question that was given up for lost may be answered after
- * all: what it says is not about the position and the record that the lane has by now. */
-static bool answers_earlier(const struct lane_topic *topic, const struct source_probe *answer)
-{
-    return answer->asked_at_us < topic->asked_at_us || answer->asked_offset != topic->asked_offset;
-}
-
 void takeover_probed(struct pipeline *p, const struct source_event *event)
 {
     struct lane *lane = engine_lane(p, event->partition);
     if (!lane)
         return;
     struct lane_topic *topic = &lane->topics[event->topic];
-    if (!event->probe_failed && answers_earlier(topic, &event->probe))
+    /* After a long sleep, a question that was given up for lost may be answered after all: what it says is
+     * not about the position and the record that the lane has by now. */
+    if (event->probe.question != topic->question)
         return;
     topic->probing = false;
     if (event->probe_failed) {
@@ -393,7 +389,7 @@ bool takeover_waits(const struct pipeline *p)
 
 void takeover_advance(struct pipeline *p)
 {
-    if (p->revoking && (batching_idle(p) || p->now_us >= p->revoke_by_us))
+    if (p->revoking && (batching_idle(p) || p->steady_us >= p->revoke_by_us))
         release(p);
     p->close_asked = p->close_asked || p->revoking || p->draining;
     measure_backlog(p);
@@ -401,7 +397,7 @@ void takeover_advance(struct pipeline *p)
         struct lane *lane = p->lanes[i];
         if (!lane || !lane->assigned)
             continue;
-        if ((lane->phase == LANE_WAITING || lane->phase == LANE_STOPPED) && p->now_us >= lane->retry_at_us)
+        if ((lane->phase == LANE_WAITING || lane->phase == LANE_STOPPED) && p->steady_us >= lane->retry_at_us)
             begin_lane(p, lane);
         else if (lane->phase == LANE_READING_FLAGS && lane->flags_caught_up && all_probed(lane))
             lane->phase = LANE_TAKING;

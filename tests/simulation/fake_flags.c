@@ -51,7 +51,8 @@ static bool next_ack(struct process *process, struct flag_event *event)
         *event = (struct flag_event){.kind = FLAG_ACKNOWLEDGED,
                                      .lane = acks[i].lane,
                                      .cookie = acks[i].cookie,
-                                     .acknowledged_at_us = process->world->now_us};
+                                     .acknowledged_at_us = process->world->now_us,
+                                     .acknowledged_steady_us = process->world->now_us};
         memmove(&acks[i], &acks[i + 1], (process->acks.count - i - 1) * sizeof *acks);
         process->acks.count--;
         return true;

@@ -105,7 +105,8 @@ static bool answer_probe(struct process *process, struct source_event *event)
         const struct sim_log *log = &world->logs[probe.topic][probe.partition];
         *event =
             (struct source_event){.kind = SOURCE_PROBED, .topic = probe.topic, .partition = probe.partition};
-        event->probe = (struct source_probe){.low_offset = log->low,
+        event->probe = (struct source_probe){.question = probe.question,
+                                             .low_offset = log->low,
                                              .high_offset = log->count,
                                              .asked_at_us = probe.asked_us,
                                              .partition_count = world->partition_count};
@@ -227,12 +228,17 @@ static void hold(void *self, bool held)
     ((struct process *)self)->source.held = held;
 }
 
-static void probe(void *self, uint32_t topic, int32_t partition, int64_t fingerprint_offset)
+static void probe(void *self, uint32_t topic, int32_t partition, int64_t fingerprint_offset,
+                  uint64_t question)
 {
     struct process *process = self;
     struct sim_probe *asked = table_add(&process->source.probes, sizeof *asked);
     *asked =
-        (struct sim_probe){topic, partition, fingerprint_offset, process->world->now_us,
+        (struct sim_probe){topic,
+                           partition,
+                           fingerprint_offset,
+                           question,
+                           process->world->now_us,
                            process->world->now_us + (int64_t)random_below(&process->world->random, 20000)};
 }
 

@@ -89,7 +89,7 @@ static void start_process(struct process *process)
     struct pipeline_ports ports = {sim_source_port(process),
                                    sim_store_port(process),
                                    sim_flag_port(process),
-                                   {clock_us, process},
+                                   {clock_us, clock_us, process},
                                    {note, batch_done, flag_done, process}};
     process->pipeline = pipeline_new(&options, &ports);
     process->alive = true;

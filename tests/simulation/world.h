@@ -166,6 +166,7 @@ struct sim_probe {
     uint32_t topic;
     int32_t partition;
     int64_t fingerprint_offset;
+    uint64_t question;
     int64_t asked_us, answer_us;
 };
 

@@ -28,6 +28,7 @@ CORE := consumer/event% consumer/document% consumer/timestamp consumer/sentence 
 SOURCES := $(basename $(wildcard consumer/*.c consumer/*.cc rollup/*.c))
 CORE_OBJ := $(addsuffix .o,$(filter $(CORE),$(SOURCES)))
 SHELL_OBJ := $(addsuffix .o,$(filter-out $(CORE) consumer/main,$(SOURCES)))
+SIMULATION := $(filter-out tests/simulation/main,$(basename $(wildcard tests/simulation/*.c)))
 MIGRATIONS := $(sort $(wildcard schema/*.sql))
 
 .PHONY: all help
@@ -67,6 +68,15 @@ $(1)/bench/%: $(1)/tests/bench/%.o $(1)/libshell.a $(1)/libcore.a
 $(1)/integration/%: $(1)/tests/integration/%.o $(1)/libshell.a $(1)/libcore.a
 	@mkdir -p $$(@D)
 	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(LIBS) -o $$@
+# A whole deployment of fakes; its user brings main().
+$(1)/libsimulation.a: $$(addprefix $(1)/,$$(addsuffix .o,$$(SIMULATION)))
+	rm -f $$@ && ar rcs $$@ $$^
+$(1)/simulate: $(1)/tests/simulation/main.o $(1)/libsimulation.a $(1)/libcore.a
+	$$(CC) $(2) $$^ $$(CORE_LIBS) -lstdc++ -o $$@
+# Fuzzers that run files which there are: tests/fuzz/replay.c. Those of libFuzzer are below.
+$(1)/fuzz/%: $(1)/tests/fuzz/%.o $(1)/tests/fuzz/replay.o $(1)/libsimulation.a $(1)/libshell.a $(1)/libcore.a
+	@mkdir -p $$(@D)
+	$$(CC) $(2) $$^ $$(LIBS) -o $$@
 $(1)/unit/%: $(1)/tests/unit/%.o $(1)/libshell.a $(1)/libcore.a
 	@mkdir -p $$(@D)
 	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(LIBS) -o $$@
@@ -102,14 +112,36 @@ hardening: usagebox ## read from the binary that it is built to resist attacks
 	@tests/hardening.sh $(BUILD)/release/usagebox
 .PHONY: purity hardening
 
-SIMULATION := $(basename $(wildcard tests/simulation/*.c))
-$(BUILD)/%/simulate: $(addprefix $(BUILD)/%/,$(addsuffix .o,$(SIMULATION))) $(BUILD)/%/libcore.a
-	$(CC) $(if $(findstring asan,$@),$(SANITIZE)) $^ $(CORE_LIBS) -lstdc++ -o $@
 SECONDS ?= 60
 SEED ?= 1
 simulate: $(BUILD)/release/simulate ## whole deployments from seeds, for SECONDS=60 from SEED=1 on
 	$< $(SEED) 0 $(SECONDS)
 .PHONY: simulate
+
+# libFuzzer is clang's. Of the shell, only the parser of the configuration is fuzzed.
+FUZZERS := decoder copy decimal dedupe config pipeline
+FUZZED := $(addsuffix .o,$(filter consumer/config% consumer/yaml_tree consumer/units consumer/nearest \
+          consumer/printable consumer/kafka_options consumer/log,$(SOURCES)))
+CLANG ?= clang-14
+LIBFUZZER := $(BUILD)/libfuzzer
+$(LIBFUZZER)/%: CC = $(CLANG)
+$(LIBFUZZER)/%: CXX = $(patsubst clang%,clang++%,$(CLANG))
+$(LIBFUZZER)/%: WARN = -Wall -Wextra
+$(LIBFUZZER)/%: HARDEN =
+$(eval $(call build-rules,$(LIBFUZZER),$(SANITIZE) -fsanitize=fuzzer-no-link))
+$(LIBFUZZER)/libfuzzed.a: $(addprefix $(LIBFUZZER)/,$(FUZZED))
+	rm -f $@ && ar rcs $@ $^
+$(addprefix $(LIBFUZZER)/,$(FUZZERS)): $(LIBFUZZER)/%: $(LIBFUZZER)/tests/fuzz/%.o $(LIBFUZZER)/libsimulation.a \
+                                       $(LIBFUZZER)/libfuzzed.a $(LIBFUZZER)/libcore.a
+	$(CC) $(SANITIZE) -fsanitize=fuzzer $^ $(LIBS) -o $@
+clang-has-fuzzer:
+	@tests/fuzz/clang.sh $(CLANG)
+fuzz: clang-has-fuzzer $(addprefix $(LIBFUZZER)/,$(FUZZERS)) ## each fuzzer for SECONDS=60 from SEED=1 on, beginning with what it found before
+	@tests/fuzz/run.sh $(LIBFUZZER) $(SECONDS) $(SEED) $(FUZZERS)
+fuzz-slice: clang-has-fuzzer $(addprefix $(LIBFUZZER)/,$(FUZZERS))
+	$(call part,fuzzers: their corpus and two seconds each)
+	@tests/fuzz/run.sh $(LIBFUZZER) 2 $$(date -u +%Y%m%d) $(FUZZERS)
+.PHONY: clang-has-fuzzer fuzz fuzz-slice
 
 BENCHES := $(addprefix $(BUILD)/release/bench/,decode decide)
 bench: usagebox $(BENCHES) ## speed beside bare COPY, latency; BENCH_EVENTS, BENCH_ROUNDS; ARGS goes to tests/bench/bench.py
@@ -123,7 +155,7 @@ bench-dedupe: $(BUILD)/release/bench/dedupe_bench ## time and memory of dedupe b
 PYTEST := PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest
 
 deps: ## install what building, demo and tests need (Debian 12)
-	deploy/install-deps.sh build demo test
+	deploy/install-deps.sh build demo test fuzz
 
 demo: ## count, bill and enforce 100,000 events on private servers; KEEP=1 leaves them, KAFKA= and DSN= name yours
 	@KEEP='$(KEEP)' KAFKA='$(KAFKA)' DSN='$(DSN)' deploy/demo.sh
@@ -134,8 +166,8 @@ integration: usagebox ## tests against a real Kafka and PostgreSQL; ARGS goes to
 	$(PYTEST) tests $(ARGS)
 
 test: ## install what is missing, then unit and integration tests
-	deploy/install-deps.sh build test
-	$(MAKE) -j$$(nproc) usagebox unit
+	deploy/install-deps.sh build test fuzz
+	$(MAKE) -j$$(nproc) usagebox unit fuzz-slice
 	$(MAKE) integration
 
 C_FILES = $(wildcard consumer/*.[ch] rollup/*.[ch] consumer/*.cc tests/*/*.[ch])

@@ -2,7 +2,7 @@
 # Installs what UsageBox needs on Debian 12: packages through apt, a private Kafka through Maven. Says what and
 # why, asks for nothing, and does nothing where all is there.
 #
-#   deploy/install-deps.sh [build] [demo] [test] [lint] [client]      default: build demo test
+#   deploy/install-deps.sh [build] [demo] [test] [fuzz] [lint] [client]      default: build demo test fuzz
 #
 #   USAGEBOX_CACHE   where Kafka's jars and promtool go (default ~/.cache/usagebox); no root needed there
 set -euo pipefail
@@ -62,6 +62,13 @@ python3-pytest           runs the integration tests
 python3-psycopg2         PostgreSQL client of the tests
 python3-confluent-kafka  Kafka client of the tests
 python3-jsonschema       holds messages against their JSON Schemas
+LIST
+}
+
+packages_fuzz() {
+    cat <<'LIST'
+clang-14            compiles the fuzzers
+libclang-rt-14-dev  libFuzzer and the sanitizers of clang (43 MB)
 LIST
 }
 
@@ -155,11 +162,11 @@ install_promtool() {
 
 main() {
     local group groups=("$@")
-    [ $# -gt 0 ] || groups=(build demo test)
+    [ $# -gt 0 ] || groups=(build demo test fuzz)
     for group in "${groups[@]}"; do
         case $group in
-        build | demo | test | lint | client) ;;
-        *) die "usage: install-deps.sh [build] [demo] [test] [lint] [client]" ;;
+        build | demo | test | fuzz | lint | client) ;;
+        *) die "usage: install-deps.sh [build] [demo] [test] [fuzz] [lint] [client]" ;;
         esac
     done
     command -v dpkg-query >/dev/null || die "this is for Debian 12; elsewhere install by hand what it lists"

@@ -160,7 +160,8 @@ static inline void reference_parse(struct reference *ref, struct text value)
         depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
         ref->depth = depth > ref->depth ? depth : ref->depth;
         ref->top_keys += *at == ':' && depth == 1;
-        *out++ = *at++;
+        *out++ = *at ? *at : '~'; /* jansson overlooks a NUL behind a literal */
+        at++;
     }
     ref->root = json_loadb(copy, (size_t)(out - copy), JSON_DECODE_ANY, NULL);
     free(copy);
@@ -344,6 +345,21 @@ static inline bool reference_integer(const char *text, int64_t *time_us)
     return time == (int64_t)time;
 }
 
+/* Digits only, which as microseconds fit 64 bits. */
+static inline bool reference_milliseconds(struct text text, int64_t *time_ms)
+{
+    __int128 number = 0;
+    for (uint32_t i = 0; i < text.length; i++) {
+        if (!strchr("0123456789", text.bytes[i]) || text.bytes[i] == 0)
+            return false;
+        number = number * 10 + (text.bytes[i] - '0');
+        if (number > INT64_MAX / 1000)
+            return false;
+    }
+    *time_ms = (int64_t)number;
+    return text.length > 0;
+}
+
 static inline enum refusal reference_default_time(const struct record *record, struct event *event)
 {
     int64_t time_ms = record->time_ms;
@@ -354,13 +370,8 @@ static inline enum refusal reference_default_time(const struct record *record, s
         struct text value = record->headers[i].value;
         if (!text_equal(record->headers[i].name, TEXT("usagebox_time")) || !value.bytes)
             continue;
-        char digits[16] = "";
-        if (value.length < 1 || value.length > 15)
+        if (!reference_milliseconds(value, &time_ms))
             return REFUSAL_BAD_TIMESTAMP;
-        memcpy(digits, value.bytes, value.length);
-        if (strspn(digits, "0123456789") != value.length)
-            return REFUSAL_BAD_TIMESTAMP;
-        time_ms = atoll(digits);
         break;
     }
     event->time_us = time_ms * 1000;

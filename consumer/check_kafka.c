@@ -82,10 +82,8 @@ bool check_reach_kafka(struct check *check)
         check->usage_topics[i].name = check->config->kafka.usage_topics.items[i];
     check->kafka = kafka_admin_open(&options, check->timeout_ms, error);
     if (!check->kafka)
-        findings_add(check->findings, FINDING_ERROR, "kafka.bootstrap_servers",
-                     "%s\n"
-                     "check the address, and security.protocol, sasl.* and ssl.* in kafka.properties",
-                     error);
+        findings_add(check->findings, FINDING_ERROR, "kafka.bootstrap_servers", "%s\n%s", error,
+                     check_kafka_remedy(error));
     return check->kafka;
 }
 

@@ -180,9 +180,8 @@ static bool open_connection(struct check *check, struct pg *pg, const char *wher
 {
     bool connected = pg_open(pg, dsn, "usagebox check");
     if (!connected)
-        findings_add(check->findings, FINDING_ERROR, where,
-                     "%s\ncheck host, port, user, password and database: psql must get in with the same",
-                     pg->failure.detail);
+        findings_add(check->findings, FINDING_ERROR, where, "%s\n%s", pg->failure.detail,
+                     check_postgres_remedy(pg->failure.detail));
     return connected;
 }
 

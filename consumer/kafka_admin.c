@@ -5,7 +5,9 @@
 #include <string.h>
 #include <time.h>
 
-enum { CONNECT_SLICE_MS = 200, ANSWER_MARGIN_MS = 2000, AGAIN_MS = 200 };
+#include "kafka_reach.h"
+
+enum { ANSWER_MARGIN_MS = 2000, AGAIN_MS = 200 };
 
 struct kafka_admin {
     rd_kafka_t *handle;
@@ -31,40 +33,15 @@ static bool fail(char error[KAFKA_ERROR_BYTES], const char *what, const char *wh
 
 /* --- connecting ----------------------------------------------------------------------------------------- */
 
-/* Takes in what librdkafka has reported. True: it is of a kind that goes on until a person does something.
- * That all brokers are down follows upon the reason why, which says more. */
-static bool hear_errors(struct kafka_admin *admin, char error[KAFKA_ERROR_BYTES])
-{
-    bool hopeless = false;
-    rd_kafka_event_t *event;
-    while ((event = rd_kafka_queue_poll(admin->errors, 0))) {
-        rd_kafka_resp_err_t code = rd_kafka_event_error(event);
-        if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || code == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
-            code == RD_KAFKA_RESP_ERR__SSL)
-            hopeless = true;
-        if (code != RD_KAFKA_RESP_ERR_NO_ERROR &&
-            (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || *error == '\0'))
-            snprintf(error, KAFKA_ERROR_BYTES, "%s", rd_kafka_event_error_string(event));
-        rd_kafka_event_destroy(event);
-    }
-    return hopeless;
-}
-
 static bool reach(struct kafka_admin *admin, char error[KAFKA_ERROR_BYTES])
 {
-    int64_t deadline_ms = now_ms() + admin->timeout_ms;
-    *error = '\0';
-    for (;;) {
-        const struct rd_kafka_metadata *metadata;
-        rd_kafka_resp_err_t code = rd_kafka_metadata(admin->handle, 0, NULL, &metadata, CONNECT_SLICE_MS);
-        if (!code) {
-            admin->broker_count = metadata->broker_cnt;
-            rd_kafka_metadata_destroy(metadata);
-            return true;
-        }
-        if (hear_errors(admin, error) || now_ms() > deadline_ms)
-            return *error ? false : fail(error, "no broker answers", rd_kafka_err2str(code));
-    }
+    const struct rd_kafka_metadata *metadata =
+        kafka_reach(admin->handle, admin->errors, NULL, false, admin->timeout_ms, error);
+    if (!metadata)
+        return false;
+    admin->broker_count = metadata->broker_cnt;
+    rd_kafka_metadata_destroy(metadata);
+    return true;
 }
 
 struct kafka_admin *kafka_admin_open(const struct kafka_options *options, int timeout_ms,

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "kafka_options.h"
+#include "kafka_reach.h"
 
 enum { METADATA_TIMEOUT_MS = 15000, QUEUE_FULL_WAIT_MS = 100 };
 
@@ -20,14 +20,17 @@ struct sender {
 
 static bool ask_partition_count(struct sender *sender, const char *name, char error[SENDER_ERROR_BYTES])
 {
-    const struct rd_kafka_metadata *metadata;
-    rd_kafka_resp_err_t failed =
-        rd_kafka_metadata(sender->producer, 0, sender->topic, &metadata, METADATA_TIMEOUT_MS);
-    if (!failed) {
-        failed = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-        sender->partition_count = failed ? 0 : metadata->topics[0].partition_cnt;
-        rd_kafka_metadata_destroy(metadata);
+    char why[KAFKA_ERROR_BYTES];
+    const struct rd_kafka_metadata *metadata =
+        kafka_reach(sender->producer, sender->queue, sender->topic, true, METADATA_TIMEOUT_MS, why);
+    if (!metadata) {
+        snprintf(error, SENDER_ERROR_BYTES, "%s", why);
+        return false;
     }
+    rd_kafka_resp_err_t failed =
+        metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    sender->partition_count = failed ? 0 : metadata->topics[0].partition_cnt;
+    rd_kafka_metadata_destroy(metadata);
     if (failed)
         snprintf(error, SENDER_ERROR_BYTES, "topic %s: %s", name, rd_kafka_err2str(failed));
     return sender->partition_count > 0;

@@ -11,6 +11,10 @@
 #   deploy/stack.sh kafka-tool DIR CLASS [ARGUMENT...]   an admin tool of Kafka, such as TopicCommand --list
 #   deploy/stack.sh psql DIR [ARGUMENT...]
 #
+# SECURE=1 at the first start: PostgreSQL speaks TLS only; Kafka listens at KAFKA_TLS (client certificates), KAFKA_SASL
+# (TLS, user usagebox by SCRAM-SHA-512 or PLAIN) and KAFKA_EXPIRED (an expired certificate), too. DIR/tls holds their
+# certificates, and Kafka's password in kafka-password.
+#
 # DIR/env holds KAFKA (host:port), PGDSN (of the superuser, for this server alone) and the process ids, in shell
 # syntax. Ports are chosen at the first start and kept. Run as root, PostgreSQL runs as postgres or nobody, who
 # must be able to reach DIR.
@@ -65,9 +69,24 @@ free_port() {
 
 choose_ports() {
     [ ! -e "$dir/ports" ] || return 0
-    printf 'kafka_port=%d\ncontroller_port=%d\npg_port=%d\n' "$(free_port)" "$(free_port)" "$(free_port)" \
-        >"$dir/ports.new"
+    local name
+    for name in kafka controller pg tls sasl expired; do
+        printf '%s_port=%d\n' "$name" "$(free_port)"
+    done >"$dir/ports.new"
     mv "$dir/ports.new" "$dir/ports"
+}
+
+# --- certificates --------------------------------------------------------------------------------------------
+
+is_secure() { [ -e "$dir/tls/made" ]; }
+
+# Only a stack that is made now can become a secure one.
+tls_make() {
+    [ "${SECURE:-0}" != 0 ] && ! [ -e "$dir/kafka/server.properties" ] && ! [ -e "$dir/pg/made" ] && ! is_secure || return 0
+    rm -rf "$dir/tls"
+    "$here/certificates.sh" "$dir/tls" || die "the certificates could not be made"
+    head -c 12 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$dir/tls/kafka-password"
+    touch "$dir/tls/made"
 }
 
 # --- Kafka: one KRaft broker, from its Maven artifacts -------------------------------------------------------
@@ -109,6 +128,31 @@ num.io.threads=4
 background.threads=2
 log.cleaner.dedupe.buffer.size=16777216
 PROPERTIES
+    ! is_secure || kafka_secure_properties
+}
+
+# Behind the others: of two lines the later one counts.
+kafka_secure_properties() {
+    local tls=$dir/tls plain=org.apache.kafka.common.security.plain.PlainLoginModule password
+    local scram=org.apache.kafka.common.security.scram.ScramLoginModule
+    password=$(cat "$tls/kafka-password")
+    cat <<PROPERTIES
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,SASL:SASL_SSL,EXPIRED:SSL
+listeners=PLAINTEXT://127.0.0.1:$kafka_port,CONTROLLER://127.0.0.1:$controller_port,TLS://127.0.0.1:$tls_port,\
+  SASL://127.0.0.1:$sasl_port,EXPIRED://127.0.0.1:$expired_port
+advertised.listeners=PLAINTEXT://127.0.0.1:$kafka_port,TLS://127.0.0.1:$tls_port,SASL://127.0.0.1:$sasl_port,\
+  EXPIRED://127.0.0.1:$expired_port
+ssl.keystore.type=PEM
+ssl.keystore.location=$tls/kafka.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$tls/ca.pem
+listener.name.tls.ssl.client.auth=required
+listener.name.expired.ssl.keystore.type=PEM
+listener.name.expired.ssl.keystore.location=$tls/expired-kafka.pem
+listener.name.sasl.sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
+listener.name.sasl.plain.sasl.jaas.config=$plain required user_usagebox="$password";
+listener.name.sasl.scram-sha-512.sasl.jaas.config=$scram required;
+PROPERTIES
 }
 
 kafka_make() {
@@ -118,9 +162,11 @@ kafka_make() {
     mkdir -p "$dir/kafka/data"
     local cluster_id
     cluster_id=$(head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | tr -d '=')
-    kafka_properties "$partitions_default" >"$dir/kafka/server.properties.new"
+    local users=()
+    ! is_secure || users=(--add-scram "SCRAM-SHA-512=[name=usagebox,password=$(cat "$dir/tls/kafka-password")]")
+    (umask 077 && kafka_properties "$partitions_default" >"$dir/kafka/server.properties.new")
     kafka_java -Xmx128m -XX:TieredStopAtLevel=1 -cp "$kafka_libs/*" kafka.tools.StorageTool format \
-        -t "$cluster_id" -c "$dir/kafka/server.properties.new" >"$dir/kafka/log" 2>&1 ||
+        -t "$cluster_id" -c "$dir/kafka/server.properties.new" "${users[@]}" >"$dir/kafka/log" 2>&1 ||
         die_with_log "$dir/kafka/log" "Kafka's storage could not be formatted"
     mv "$dir/kafka/server.properties.new" "$dir/kafka/server.properties"
 }
@@ -221,7 +267,23 @@ take a directory that all may enter, such as one under /tmp"
         die_with_log "$dir/initdb.log" "initdb failed"
     printf '%s\n' "listen_addresses = '127.0.0.1'" "port = $pg_port" "unix_socket_directories = ''" |
         as_pg tee -a "$dir/pg/data/postgresql.conf" >/dev/null
+    ! is_secure || pg_secure
     mv "$dir/initdb.log" "$dir/pg/made"
+}
+
+# A certificate that names the user lets members of by_certificate in, members of by_both need a password as well, all
+# others a password alone.
+pg_secure() {
+    local file
+    for file in postgres.key postgres.pem ca.pem expired.key expired.pem; do
+        as_pg tee "$dir/pg/data/$file" <"$dir/tls/$file" >/dev/null
+    done
+    as_pg chmod 600 "$dir/pg/data/postgres.key" "$dir/pg/data/expired.key"
+    printf '%s\n' "ssl = on" "ssl_key_file = 'postgres.key'" "ssl_cert_file = 'postgres.pem'" "ssl_ca_file = 'ca.pem'" |
+        as_pg tee -a "$dir/pg/data/postgresql.conf" >/dev/null
+    printf '%s\n' 'hostssl all +by_certificate 127.0.0.1/32 cert' \
+        'hostssl all +by_both 127.0.0.1/32 scram-sha-256 clientcert=verify-full' \
+        'hostssl all all 127.0.0.1/32 scram-sha-256' | as_pg tee "$dir/pg/data/pg_hba.conf" >/dev/null
 }
 
 pg_runs() { [ -e "$dir/pg/made" ] && as_pg "$pg_bin/pg_ctl" -D "$dir/pg/data" status >/dev/null 2>&1; }
@@ -250,6 +312,8 @@ write_env() {
         umask 077 # it holds a password
         printf 'KAFKA=127.0.0.1:%d\nPGDSN=%s\nKAFKA_PID=%s\nPG_PID=%s\nPG_BIN=%s\n' "$kafka_port" "$(pg_dsn)" \
             "$(kafka_pid || true)" "$(pg_pid)" "$pg_bin" >"$dir/env.new"
+        ! is_secure || printf 'KAFKA_TLS=127.0.0.1:%d\nKAFKA_SASL=127.0.0.1:%d\nKAFKA_EXPIRED=127.0.0.1:%d\n' \
+            "$tls_port" "$sasl_port" "$expired_port" >>"$dir/env.new"
     )
     mv "$dir/env.new" "$dir/env"
 }
@@ -257,6 +321,7 @@ write_env() {
 # Both side by side; neither is left behind when the other fails.
 start() {
     trap 'stop || true' EXIT
+    tls_make
     kafka_launch
     pg_start
     kafka_await
@@ -278,7 +343,7 @@ status() {
 # remove_all: only what start made is deleted
 remove_all() {
     stop
-    rm -rf "$dir/kafka" "$dir/pg"
+    rm -rf "$dir/kafka" "$dir/pg" "$dir/tls"
     rm -f "$dir/ports" "$dir/env" "$dir/env.new" "$dir/initdb.log" "$dir/lock"
     rmdir "$dir" 2>/dev/null || true
 }
@@ -294,7 +359,7 @@ open_dir() {
     exec 9>"$dir/lock"
     flock 9
     choose_ports
-    kafka_port='' controller_port='' pg_port=''
+    kafka_port='' controller_port='' pg_port='' tls_port='' sasl_port='' expired_port=''
     # shellcheck source=/dev/null
     . "$dir/ports"
 }

@@ -36,22 +36,23 @@ def tail_of(path, lines=60):
 class Stack:
     """Names of verbs are those of deploy/stack.sh. Ports stay the same over restarts."""
 
-    def __init__(self, directory, is_ours):
+    def __init__(self, directory, is_ours, secure=False):
         self.directory = pathlib.Path(directory)
         self.is_ours = is_ours
+        self.secure = secure
         self._verb("start")
         self.kafka = self._env()["KAFKA"]
         self.dsn = self._env()["PGDSN"]  # of the superuser
 
     @classmethod
-    def for_session(cls):
-        """The one that USAGEBOX_TEST_STACK names, or a new one that close() removes."""
-        shared = os.environ.get("USAGEBOX_TEST_STACK")
+    def for_session(cls, secure=False):
+        """The one that USAGEBOX_TEST_STACK (USAGEBOX_TEST_SECURE_STACK) names, or a new one that close() removes."""
+        shared = os.environ.get("USAGEBOX_TEST_SECURE_STACK" if secure else "USAGEBOX_TEST_STACK")
         if shared:
-            return cls(shared, is_ours=False)
+            return cls(shared, is_ours=False, secure=secure)
         directory = tempfile.mkdtemp(prefix="usagebox-stack-")
         os.chmod(directory, 0o755)  # run as root, PostgreSQL is another user
-        return cls(directory, is_ours=True)
+        return cls(directory, is_ours=True, secure=secure)
 
     def ensure_running(self):
         """After a test that left something stopped."""
@@ -85,6 +86,10 @@ class Stack:
     def logs(self):
         return {"Kafka": self.directory / "kafka/log", "PostgreSQL": self.directory / "pg/log"}
 
+    def setting(self, name):
+        """A line of the directory's env, such as KAFKA_TLS."""
+        return self._env()[name]
+
     def _env(self):
         lines = (self.directory / "env").read_text().splitlines()
         return dict(line.split("=", 1) for line in lines)
@@ -92,7 +97,7 @@ class Stack:
     def _run(self, verb, *arguments, stdin=None):
         command = [str(ROOT / "deploy/stack.sh"), verb, str(self.directory), *map(str, arguments)]
         return subprocess.run(command, input=stdin if stdin is not None else "", text=True, capture_output=True,
-                              check=False)
+                              check=False, env={**os.environ, "SECURE": "1" if self.secure else "0"})
 
     def _verb(self, verb, *arguments, stdin=None):
         done = self._run(verb, *arguments, stdin=stdin)

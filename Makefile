@@ -161,14 +161,17 @@ demo: ## count, bill and enforce 100,000 events on private servers; KEEP=1 leave
 	@KEEP='$(KEEP)' KAFKA='$(KAFKA)' DSN='$(DSN)' deploy/demo.sh
 .PHONY: demo
 
-integration: usagebox ## tests against a real Kafka and PostgreSQL; ARGS goes to pytest
+# so many tests at a time, each on servers of its own: they mostly wait
+TEST_JOBS ?= 3
+STORE_TESTS := $(patsubst tests/integration/%.c,$(BUILD)/asan/integration/%,$(wildcard tests/integration/*_test.c))
+integration: usagebox $(STORE_TESTS) ## tests against a real Kafka and PostgreSQL; ARGS goes to pytest
 	$(call part,integration tests)
-	$(PYTEST) tests $(ARGS)
+	$(PYTEST) -n $(TEST_JOBS) --dist loadgroup tests $(ARGS)
 
 test: ## install what is missing, then unit and integration tests
 	deploy/install-deps.sh build test fuzz
 	$(MAKE) -j$$(nproc) usagebox unit fuzz-slice
-	$(MAKE) integration
+	$(MAKE) -j$$(nproc) integration
 
 C_FILES = $(wildcard consumer/*.[ch] rollup/*.[ch] consumer/*.cc tests/*/*.[ch])
 TIDY = $(addprefix tidy/,$(wildcard consumer/*.c rollup/*.c))

@@ -59,6 +59,7 @@ check                    unit tests
 libsubunit-dev           Check links with it
 python3                  integration tests and their oracle
 python3-pytest           runs the integration tests
+python3-pytest-xdist     several at a time
 python3-psycopg2         PostgreSQL client of the tests
 python3-confluent-kafka  Kafka client of the tests
 python3-jsonschema       holds messages against their JSON Schemas

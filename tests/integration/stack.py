@@ -46,10 +46,11 @@ class Stack:
 
     @classmethod
     def for_session(cls, secure=False):
-        """The one that USAGEBOX_TEST_STACK (USAGEBOX_TEST_SECURE_STACK) names, or a new one that close() removes."""
+        """The one that USAGEBOX_TEST_STACK (USAGEBOX_TEST_SECURE_STACK) names, where each of several workers has its
+        own, or a new one that close() removes."""
         shared = os.environ.get("USAGEBOX_TEST_SECURE_STACK" if secure else "USAGEBOX_TEST_STACK")
         if shared:
-            return cls(shared, is_ours=False, secure=secure)
+            return cls(f"{shared}{os.environ.get('PYTEST_XDIST_WORKER', '')}", is_ours=False, secure=secure)
         directory = tempfile.mkdtemp(prefix="usagebox-stack-")
         os.chmod(directory, 0o755)  # run as root, PostgreSQL is another user
         return cls(directory, is_ours=True, secure=secure)

@@ -14,6 +14,7 @@ from stack import Stack, wait_until
 
 APP, ADMIN = "usagebox_app", "usagebox_admin"  # as the certificates name them
 PASSWORD = "Pg'pass\\word-6b1f"  # what quoting may break
+pytestmark = pytest.mark.xdist_group("secure")  # one worker, so that the servers are started once
 EVENT = {"event_id": "e-1", "customer_id": "acme-co", "meter": "tool_calls", "quantity": 5}
 
 

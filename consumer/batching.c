@@ -1,6 +1,8 @@
 /* The open batch: opened with the rows of its lanes, closed when it is due. */
 #include "engine.h"
 
+enum { STREAM_BYTES = 256 << 10 }; /* so many rows are worth a trip to the store */
+
 bool batching_join(struct pipeline *p, struct lane *lane)
 {
     lane->opened = lane_mark(lane);
@@ -111,12 +113,59 @@ static bool batch_says_something(const struct pipeline *p, const struct batch *b
     return batch_decides_something(p, batch) || (!leaving && watermark_rose(p, batch));
 }
 
+static bool has_all_rows(const struct pipeline *p, const struct batch *batch)
+{
+    return (int64_t)(batch->row_count + batch->sealed_count) >= p->limit_rows ||
+           (int64_t)batch->event_count >= p->options.max_rows;
+}
+
+/* The day whose rows leave for the store while the batch is still filled: the one that most of them are of.
+ * None while the search for a refused row needs batches of exact size. */
+static struct batch_day *stream_day_of(const struct pipeline *p, const struct batch *batch)
+{
+    struct batch_day *most = NULL;
+    if (p->limit_rows < p->options.max_rows)
+        return NULL;
+    for (size_t i = 0; i < batch->day_count; i++) {
+        struct batch_day *day = &batch->days[i];
+        if (p->open_stream_day == day->day)
+            return day;
+        if (!most || day->rows.size_bytes > most->rows.size_bytes)
+            most = day;
+    }
+    return most;
+}
+
+static size_t stream_bytes(const struct pipeline *p)
+{
+    size_t part_bytes = p->options.max_batch_bytes / 8;
+    return part_bytes < STREAM_BYTES ? part_bytes : STREAM_BYTES;
+}
+
+struct batch_day *batching_day_to_stream(const struct pipeline *p)
+{
+    struct batch_day *day = p->open ? stream_day_of(p, p->open) : NULL;
+    return day && day->rows.size_bytes >= stream_bytes(p) ? day : NULL;
+}
+
+bool batching_full(const struct pipeline *p, const struct batch *batch)
+{
+    return has_all_rows(p, batch) || batch_used_bytes(batch) >= p->options.max_batch_bytes;
+}
+
+/* Rows that can be streamed only have to wait for the store: closing would not make room for them. With half
+ * of the memory for all else, a batch that is full either has rows to stream or is due. */
+static bool holds_too_much(const struct pipeline *p, const struct batch *batch)
+{
+    const struct batch_day *streamed = stream_day_of(p, batch);
+    size_t leaving_bytes = streamed ? streamed->rows.size_bytes : 0;
+    return batch_used_bytes(batch) - leaving_bytes >= p->options.max_batch_bytes / 2;
+}
+
 static bool batch_is_due(const struct pipeline *p, const struct batch *batch)
 {
     int64_t age_us = p->steady_us - batch->opened_at_us;
-    size_t rows = batch->row_count + batch->sealed_count;
-    if (p->close_asked || (int64_t)rows >= p->limit_rows ||
-        (int64_t)batch->event_count >= p->options.max_rows || batch_bytes(batch) >= ENGINE_BATCH_BYTES)
+    if (p->close_asked || has_all_rows(p, batch) || holds_too_much(p, batch))
         return true;
     return age_us >= (p->behind ? 3 : 1) * p->options.max_delay_us;
 }

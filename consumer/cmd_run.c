@@ -16,6 +16,7 @@
 #include "metrics.h"
 #include "pipeline.h"
 
+enum { BATCH_BYTES = 64 << 20 };
 enum { TURN_MS = 10, DRAIN_LIMIT_S = 60, FLAGS_LAST_MS = 2000 };
 
 static volatile sig_atomic_t stop_signals;
@@ -112,6 +113,7 @@ static struct pipeline_options pipeline_options_of(const struct config *config)
         .partitioner = config->kafka.partitioner,
         .max_rows = config->batch.max_rows,
         .max_delay_us = config->batch.max_delay_us,
+        .max_batch_bytes = BATCH_BYTES,
         .memory_limit_bytes = config->dedupe.memory_limit_bytes,
     };
     options.rollup.runs = config->rollup.runs;

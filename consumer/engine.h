@@ -8,8 +8,6 @@
 #include "lane.h"
 
 enum {
-    ENGINE_STREAM_BYTES = 256 << 10,
-    ENGINE_BATCH_BYTES = 192 << 20,
     ENGINE_AHEAD_KEYS = 1 << 20, /* how far it decides without the store */
     ENGINE_REFUSED_LIMIT = 1024,
     ENGINE_LATENCY_SLOTS = 4096
@@ -166,6 +164,8 @@ bool batching_clean(const struct pipeline *p);             /* … or a watermark
 void batching_reopen(struct pipeline *p); /* an empty batch begins anew, with the lanes of now */
 void batching_discard(struct pipeline *p, struct batch **batch); /* it will never be committed */
 void batching_close_if_due(struct pipeline *p);
+bool batching_full(const struct pipeline *p, const struct batch *batch); /* takes no more records for now */
+struct batch_day *batching_day_to_stream(const struct pipeline *p); /* the open batch's; NULL: none yet */
 void batching_adopt_seals(struct pipeline *p); /* every running lane, of the seals that it has not adopted */
 
 /* settle.c */

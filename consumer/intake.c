@@ -34,12 +34,6 @@ static size_t keys_ahead(const struct pipeline *p)
     return keys;
 }
 
-static bool batch_full(const struct pipeline *p, const struct batch *batch)
-{
-    return (int64_t)(batch->row_count + batch->sealed_count) >= p->limit_rows ||
-           (int64_t)batch->event_count >= p->options.max_rows || batch_bytes(batch) >= ENGINE_BATCH_BYTES;
-}
-
 bool intake_wanted(const struct pipeline *p)
 {
     if (p->draining || p->revoking || p->consume_asked || !p->settings_known)
@@ -48,7 +42,7 @@ bool intake_wanted(const struct pipeline *p)
         return false;
     if (p->ahead)
         return keys_ahead(p) < ENGINE_AHEAD_KEYS;
-    if (!p->open || batch_full(p, p->open))
+    if (!p->open || batching_full(p, p->open))
         return false;
     return !over_memory(p) || p->steady_us >= p->tick_at_us - 1000; /* a trickle, once each tick */
 }
@@ -279,7 +273,7 @@ static bool take_records(struct pipeline *p, struct intake *in, const struct sou
         in->topic->jumps_trusted = true;
         see_through(in->topic, record->time_ms * 1000, p->now_us);
         /* Only the search for a refused row needs batches of exact size. */
-        if (!p->ahead && p->limit_rows < p->options.max_rows && batch_full(p, p->open)) {
+        if (!p->ahead && p->limit_rows < p->options.max_rows && batching_full(p, p->open)) {
             p->consume_asked = i + 1 < event->record_count;
             break;
         }

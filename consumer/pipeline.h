@@ -31,6 +31,7 @@ struct pipeline_options {
     enum partitioner partitioner; /* UNKNOWN: learn it */
     int64_t max_rows;             /* batch.max_rows */
     int64_t max_delay_us;         /* batch.max_delay */
+    size_t max_batch_bytes;       /* held in memory for one transaction at most, but for one poll's records */
     int64_t memory_limit_bytes;   /* dedupe.memory_limit */
 };
 

@@ -356,25 +356,14 @@ static struct store_job *commit_job(struct pipeline *p)
     return job;
 }
 
-static struct batch_day *day_to_stream(struct pipeline *p)
-{
-    for (size_t i = 0; i < p->open->day_count; i++) {
-        struct batch_day *day = &p->open->days[i];
-        if (day->rows.size_bytes >= ENGINE_STREAM_BYTES &&
-            (p->open_stream_day == 0 || p->open_stream_day == day->day))
-            return day;
-    }
-    return NULL;
-}
-
 static struct store_job *stream_job(struct pipeline *p)
 {
-    struct batch_day *day =
-        !p->open || p->closed || p->lost || p->limit_rows < p->options.max_rows ? NULL : day_to_stream(p);
+    struct batch_day *day = p->closed || p->lost ? NULL : batching_day_to_stream(p);
     struct store_job *job = day ? settle_new_job(p, STORE_STREAM) : NULL;
     if (!job)
         return NULL;
     job->stream_day = p->open_stream_day = day->day;
+    job->stream_batch = p->open->number;
     job->rows = day->rows;
     day->rows = p->spare;
     p->spare = (struct buffer){0};

@@ -162,6 +162,12 @@ size_t accumulator_bytes(const struct accumulator *accumulator)
            hourly_slots / 2 * sizeof(struct hourly_row) + run_slots / 2 * sizeof(struct run_row);
 }
 
+size_t accumulator_used_bytes(const struct accumulator *accumulator)
+{
+    return accumulator->hourly.rows * (2 * sizeof(struct slot) + sizeof(struct hourly_row)) +
+           accumulator->runs.rows * (2 * sizeof(struct slot) + sizeof(struct run_row));
+}
+
 static int64_t hour_of(int64_t time_us)
 {
     int64_t into_hour_us = time_us % HOUR_US;

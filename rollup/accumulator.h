@@ -52,6 +52,9 @@ void accumulator_reset(struct accumulator *accumulator);
 /* All memory it holds, without the arena's. */
 size_t accumulator_bytes(const struct accumulator *accumulator);
 
+/* What of it is for rows added since the last reset. */
+size_t accumulator_used_bytes(const struct accumulator *accumulator);
+
 /* Adds one accepted event. False: out of memory or a sum beyond 128 bits; the batch must then be given up. */
 bool accumulator_add(struct accumulator *accumulator, const struct event *event);
 

@@ -82,4 +82,7 @@ bool batch_sealed_repeated(struct batch *batch, size_t sealed, bool conflict);
 
 size_t batch_bytes(const struct batch *batch); /* all memory it holds */
 
+/* What it was filled with since the last reset; next to nothing for an empty one, whatever it holds. */
+size_t batch_used_bytes(const struct batch *batch);
+
 #endif

@@ -308,3 +308,14 @@ size_t batch_bytes(const struct batch *batch)
         held_bytes += batch->segments[i].keys.capacity_bytes;
     return held_bytes;
 }
+
+size_t batch_used_bytes(const struct batch *batch)
+{
+    size_t used_bytes =
+        arena_used_bytes(batch->arena) + accumulator_used_bytes(batch->accumulator) + lists_used_bytes(batch);
+    for (size_t i = 0; i < batch->day_count; i++)
+        used_bytes += batch->days[i].rows.size_bytes;
+    for (size_t i = 0; i < batch->segment_count; i++)
+        used_bytes += batch->segments[i].keys.size_bytes;
+    return used_bytes;
+}

@@ -50,8 +50,9 @@ struct postgres_store {
     struct identity_secret secret;
 
     bool in_transaction;
-    int64_t batch_id;  /* of the transaction */
-    uint16_t copy_day; /* whose COPY is open; 0: none */
+    int64_t batch_id;    /* of the transaction */
+    uint16_t copy_day;   /* whose COPY is open; 0: none */
+    uint64_t copy_batch; /* the batch that it was opened for */
 
     struct day_set days;               /* known to have a leaf */
     struct seen_set customers, meters; /* known to have a row */

@@ -82,6 +82,7 @@ struct store_job {
     struct batch *batch;   /* COMMIT; its day `stream_day` had its first rows streamed, if that is not 0 */
     struct buffer rows;    /* STREAM: moved here from the batch; given back empty, for reuse */
     uint16_t stream_day;   /* STREAM, COMMIT: the day whose COPY is open; 0: none */
+    uint64_t stream_batch; /* STREAM: number of the batch that the rows are of */
     int32_t *fenced_lanes; /* COMMIT out, if FENCED: malloc'd, given to the engine */
     size_t fenced_count;
 

@@ -80,12 +80,13 @@ static bool open_copy(struct postgres_store *store, uint16_t day)
 
 bool store_stream(struct postgres_store *store, struct store_job *job)
 {
-    if (store->copy_day != job->stream_day) {
+    if (store->copy_day != job->stream_day || store->copy_batch != job->stream_batch) {
         if (store->in_transaction)
             store_rollback(store); /* another batch's, that was given up */
         if (!store_need_day(store, job->stream_day) || !open_batch(store) ||
             !open_copy(store, job->stream_day))
             return false;
+        store->copy_batch = job->stream_batch;
     }
     return store_copy_bytes(store, job->rows.bytes, job->rows.size_bytes);
 }
@@ -125,7 +126,8 @@ static bool write_days(struct postgres_store *store, const struct batch *batch, 
 
 bool store_write_rows(struct postgres_store *store, struct store_job *job)
 {
-    if (store->copy_day != job->stream_day) {
+    bool is_ours = store->copy_day == 0 || store->copy_batch == job->batch->number;
+    if (store->copy_day != job->stream_day || !is_ours) {
         if (job->stream_day)
             return pg_fail(&store->pg, PG_PASSING, "the rows that were streamed are gone");
         store_rollback(store); /* a batch that was given up */

@@ -213,8 +213,10 @@ static inline void commit(struct postgres_store *store, struct batch *batch, str
 /* Moves what the batch has of its first day to the store. Returns the day. */
 static inline uint16_t stream(struct postgres_store *store, struct batch *batch, enum store_status expected)
 {
-    struct store_job job = {
-        .kind = STORE_STREAM, .rows = batch->days[0].rows, .stream_day = batch->days[0].day};
+    struct store_job job = {.kind = STORE_STREAM,
+                            .rows = batch->days[0].rows,
+                            .stream_day = batch->days[0].day,
+                            .stream_batch = batch->number};
     batch->days[0].rows = (struct buffer){0};
     batch->days[0].rows_taken = batch->days[0].row_count;
     postgres_store_perform(store, &job);

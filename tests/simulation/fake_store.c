@@ -327,8 +327,22 @@ static void drop_streamed(struct process *process)
     process->streamed.count = 0;
 }
 
+/* As in PostgreSQL: what was streamed for a batch that was given up is rolled back by the next one. */
+static void stream(struct process *process, struct store_job *job)
+{
+    if (process->streamed_batch != job->stream_batch)
+        drop_streamed(process);
+    process->streamed_batch = job->stream_batch;
+    *(struct buffer *)table_add(&process->streamed, sizeof(struct buffer)) = job->rows;
+    job->rows = (struct buffer){0};
+}
+
 static void commit(struct process *process, struct store_job *job)
 {
+    if (!job->stream_day)
+        drop_streamed(process);
+    else if (process->streamed_batch != job->batch->number)
+        world_fail(process->world, "what was streamed is of another batch than the one that is committed");
     if (fenced(process->world, job->batch, job))
         job->status = STORE_FENCED;
     else
@@ -499,8 +513,7 @@ static void do_job(struct process *process, struct store_job *job)
         commit(process, job);
         break;
     case STORE_STREAM:
-        *(struct buffer *)table_add(&process->streamed, sizeof(struct buffer)) = job->rows;
-        job->rows = (struct buffer){0};
+        stream(process, job);
         break;
     case STORE_TAKEOVER:
         for (size_t i = 0; i < job->lane_count; i++)

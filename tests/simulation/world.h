@@ -196,6 +196,7 @@ struct process {
     bool job_fails;        /* the connection breaks: before it is done … */
     bool job_fails_after;  /* … or just after: an unknown COMMIT */
     struct table streamed; /* struct buffer: rows of the open transaction */
+    uint64_t streamed_batch;
     bool connected;
     int64_t incarnation;
 };

@@ -346,6 +346,17 @@ START_TEST(equal_batches_settle_on_one_amount_of_memory)
 }
 END_TEST
 
+START_TEST(what_an_emptied_batch_holds_does_not_count_as_used)
+{
+    refill(50000, 20000);
+    ck_assert_uint_gt(batch_used_bytes(batch), 50000 * 400);
+    ck_assert_uint_le(batch_used_bytes(batch), batch_bytes(batch));
+    batch_reset(batch);
+    ck_assert_uint_gt(batch_bytes(batch), 50000 * 400);
+    ck_assert_uint_eq(batch_used_bytes(batch), 0);
+}
+END_TEST
+
 START_TEST(the_memory_of_a_rare_large_batch_is_given_back)
 {
     refill(10, 10);
@@ -408,6 +419,7 @@ int main(void)
     tcase_add_test(tcase, changes_of_counters_and_states_are_copied);
     tcase_add_test(tcase, nothing_is_left_of_a_batch_after_its_reset);
     tcase_add_test(tcase, equal_batches_settle_on_one_amount_of_memory);
+    tcase_add_test(tcase, what_an_emptied_batch_holds_does_not_count_as_used);
     tcase_add_test(tcase, the_memory_of_a_rare_large_batch_is_given_back);
     tcase_add_test(tcase, rows_moved_out_leave_a_day_that_goes_on);
     tcase_add_test(tcase, a_buffer_grows_to_what_is_asked_and_keeps_its_bytes);

@@ -16,7 +16,7 @@ LIFTED = ("provider", "service_tier", "gpu_type", "agent_id", "run_id", "parent_
           "tool_name", "context_window")
 RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
                      re.ASCII)
-JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+JSON_NUMBER = re.compile(r"(-?)(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 METER = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
@@ -201,17 +201,17 @@ def object_field(fields, name):
 def decimal_of(node):
     if not isinstance(node, str):
         refuse("wrong_type")
-    if not JSON_NUMBER.fullmatch(node):
-        refuse("wrong_type")
-    sign, digits, exponent = Decimal(node).as_tuple()
-    digits = "".join(map(str, digits)).lstrip("0")
-    significant = digits.rstrip("0")
-    exponent += len(digits) - len(significant)
+    match = JSON_NUMBER.fullmatch(node) or refuse("wrong_type")
+    sign, whole, fraction, exponent = match.groups(default="")
+    fraction = fraction[1:]
+    significant = (whole + fraction).strip("0")
     if not significant:
         return Decimal(0)
-    if exponent < -9 or len(significant) + exponent > 20:
+    # as an integer: of any size, where a Decimal's exponent has its limits
+    last = int(exponent[1:] or 0) - len(fraction) + len(whole + fraction) - len((whole + fraction).rstrip("0"))
+    if last < -9 or len(significant) + last > 20:
         refuse("out_of_range")
-    return EXACT.create_decimal(f"{'-' if sign else ''}{significant}e{exponent}")
+    return EXACT.create_decimal(f"{sign}{significant}e{last}")
 
 
 def time_of_text(text):

@@ -1,5 +1,6 @@
 /* The encoder of COPY rows: what the decoder accepts fits the bound, and is a row with as many fields as
- * there are columns. Input: a record's value. copy_rows.c writes the rows for PostgreSQL to judge. */
+ * there are columns. Input: a record's value. tests/integration/copy_rows.c writes the rows
+ * for PostgreSQL to judge. */
 #include "fuzz.h"
 
 #include "rollup/copy.h"

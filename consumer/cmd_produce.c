@@ -384,7 +384,7 @@ static bool print_json(const struct production *production, const struct generat
     if (!production->fates)
         return json_print(json, stdout);
     json_object_set_new(json, "outcomes", fates_summary_json(production->fates));
-    bool printed = json && json_dumpf(json, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF;
+    bool printed = json_write(json, JSON_COMPACT, stdout);
     json_decref(json);
     return printed;
 }

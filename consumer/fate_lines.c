@@ -7,13 +7,14 @@
 
 #include "dead_letters.h"
 #include "printable.h"
+#include "tables.h"
 #include "timestamp.h"
 
 enum { DAY_CHARACTERS = 10, CLOCK_AT = 11, HOUR_CHARACTERS = 2 };
 
 static void show(struct text text)
 {
-    printable_write(PRINTABLE_PLAIN, text, stdout);
+    printable_word(text, stdout);
 }
 
 static void show_place(const struct fate_event *event)
@@ -51,10 +52,8 @@ static json_t *json_line(const char *outcome, const struct fate_event *event)
 
 static void end_json(json_t *line)
 {
-    if (line)
-        json_dumpf(line, stdout, JSON_COMPACT);
+    json_write(line, JSON_COMPACT, stdout);
     json_decref(line);
-    putchar('\n');
 }
 
 /* 18:00, or with its day where that is not today. */
@@ -111,7 +110,8 @@ static void show_value(struct text value)
 {
     if (value.length == 0)
         fputs("none", stdout);
-    show(value);
+    else
+        show(value);
 }
 
 void fate_conflict(const struct fate_event *event, const struct fate_difference *differences, size_t count)
@@ -152,7 +152,7 @@ void fate_refused(const struct fate_event *event, struct text reason, struct tex
     fputs("refused (", stdout);
     show(reason);
     fputs("): ", stdout);
-    show(detail);
+    printable_write(PRINTABLE_PLAIN, detail, stdout);
     printf("%s %s", detail.length > 0 && detail.bytes[detail.length - 1] == '.' ? "" : ".", hint);
     show_place(event);
 }

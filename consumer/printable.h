@@ -8,9 +8,10 @@
 #include "text.h"
 
 enum printable_style {
-    PRINTABLE_PLAIN,  /* \n \t \r \x1b \u202e */
-    PRINTABLE_QUOTED, /* the same, " and \ too: for text between double quotes */
-    PRINTABLE_JSON    /* inside a JSON string; what is not UTF-8 becomes \ufffd */
+    PRINTABLE_PLAIN,        /* \n \t \r \x1b \u202e */
+    PRINTABLE_QUOTED,       /* the same, " and \ too: for text between double quotes */
+    PRINTABLE_JSON,         /* inside a JSON string; what is not UTF-8 becomes \ufffd */
+    PRINTABLE_JSON_DOCUMENT /* all of a JSON document: what its strings may hold and a terminal should not */
 };
 
 enum { PRINTABLE_BYTES = 16 };
@@ -21,6 +22,10 @@ enum { PRINTABLE_BYTES = 16 };
 size_t printable_next(enum printable_style style, struct text *text, char out[PRINTABLE_BYTES]);
 
 void printable_write(enum printable_style style, struct text text, FILE *out);
+
+/* One word of a line: between double quotes if it is empty, or holds a blank, a quote or a backslash, so that
+ * no name passes for several words. */
+void printable_word(struct text word, FILE *out);
 
 /* Is all of it UTF-8 without control characters and the like? */
 bool printable_is_plain(struct text text);

@@ -166,9 +166,19 @@ json_t *table_json(const struct table *table)
     return rows;
 }
 
+bool json_write(const json_t *value, size_t flags, FILE *out)
+{
+    char *document = value ? json_dumps(value, flags) : NULL;
+    if (!document)
+        return false;
+    printable_write(PRINTABLE_JSON_DOCUMENT, text_of(document), out);
+    free(document);
+    return fputc('\n', out) != EOF && !ferror(out);
+}
+
 bool json_print(json_t *value, FILE *out)
 {
-    bool printed = value && json_dumpf(value, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER) == 0;
+    bool printed = json_write(value, JSON_INDENT(2) | JSON_PRESERVE_ORDER, out);
     json_decref(value);
-    return printed && fputc('\n', out) != EOF && fflush(out) == 0;
+    return printed && fflush(out) == 0;
 }

@@ -34,6 +34,10 @@ void table_print(const struct table *table, FILE *out);
 /* An array with one object per row. The caller owns it; NULL: out of memory. */
 json_t *table_json(const struct table *table);
 
+/* Prints value and a newline, laid out by jansson's flags, such that a terminal takes nothing in it for a
+ * command. False: out of memory or out failed. */
+bool json_write(const json_t *value, size_t flags, FILE *out);
+
 /* Prints value and a newline, indented, keys in their order, and frees it. False: out of memory or out
  * failed. */
 bool json_print(json_t *value, FILE *out);

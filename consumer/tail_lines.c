@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "printable.h"
+#include "tables.h"
 #include "timestamp.h"
 
 enum { DAY_CHARACTERS = 10, CLOCK_AT = 11, CLOCK_CHARACTERS = 8, MINUTE_CHARACTERS = 5 };
@@ -24,7 +25,7 @@ static void print_word(struct text word)
     if (word.length == 0)
         return;
     putchar(' ');
-    printable_write(PRINTABLE_PLAIN, word, stdout);
+    printable_word(word, stdout);
 }
 
 static void print_clock(const char *time)
@@ -34,10 +35,8 @@ static void print_clock(const char *time)
 
 static void print_json(json_t *line)
 {
-    if (line)
-        json_dumpf(line, stdout, JSON_COMPACT);
+    json_write(line, JSON_COMPACT, stdout);
     json_decref(line);
-    putchar('\n');
 }
 
 static json_t *json_of(struct text text)
@@ -92,7 +91,7 @@ void tail_event(struct tail_lines *lines, const struct followed_event *event)
         print_word(event->corrects);
     }
     fputs(" (", stdout);
-    printable_write(PRINTABLE_PLAIN, event->topic, stdout);
+    printable_word(event->topic, stdout);
     printf("/%d@%" PRId64 ")\n", event->partition, event->offset);
 }
 

@@ -32,53 +32,66 @@ SIMULATION := $(filter-out tests/simulation/main,$(basename $(wildcard tests/sim
 MIGRATIONS := $(sort $(wildcard schema/*.sql))
 
 .PHONY: all help
+# V=1 shows each command
+ifndef V
+.SILENT:
+endif
 all: usagebox
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# says what is made, and makes room for it
+begin = $(info $@)mkdir -p $(@D)
 # $(1): a build's folder, $(2): its extra flags
 define build-rules
 $(1)/%.o: %.c Makefile
-	@mkdir -p $$(@D)
+	$$(begin)
 	$$(CC) $$(CPPFLAGS) $$(CFLAGS) $(2) -MMD -MP -c $$< -o $$@
 $(1)/%.o: %.cc Makefile
-	@mkdir -p $$(@D)
+	$$(begin)
 	$$(CXX) $$(CPPFLAGS) $$(CXXFLAGS) $(2) -MMD -MP -c $$< -o $$@
 $(1)/migrations.o: $(1)/migrations.c Makefile
+	$$(begin)
 	$$(CC) $$(CPPFLAGS) $$(CFLAGS) $(2) -c $$< -o $$@
 $(1)/migrations.c: $$(MIGRATIONS) schema/embed.sh
-	@mkdir -p $$(@D)
+	$$(begin)
 	schema/embed.sh $$(MIGRATIONS) > $$@
 $(1)/libcore.a: $$(addprefix $(1)/,$$(CORE_OBJ))
+	$$(begin)
 	rm -f $$@ && ar rcs $$@ $$^
 $(1)/libshell.a: $$(addprefix $(1)/,$$(SHELL_OBJ)) $(1)/migrations.o
+	$$(begin)
 	rm -f $$@ && ar rcs $$@ $$^
 $(1)/usagebox: $(1)/consumer/main.o $(1)/libshell.a $(1)/libcore.a
+	$$(begin)
 	$$(CC) $$(LDFLAGS) $(2) $$^ $$(LIBS) -o $$@
 # The core with its allocations in the hands of a test: tests/unit/failing_memory.h.
 $(1)/libcore-failing.a: $(1)/libcore.a
+	$$(begin)
 	objcopy $$(foreach f,malloc calloc realloc reallocarray free mmap munmap,--redefine-sym $$(f)=failing_$$(f)) $$< $$@
 $(1)/unit/%_memory: $(1)/tests/unit/%_memory.o $(1)/libcore-failing.a
-	@mkdir -p $$(@D)
+	$$(begin)
 	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(CORE_LIBS) -lstdc++ -lpthread -o $$@
 $(1)/bench/%: $(1)/tests/bench/%.o $(1)/libshell.a $(1)/libcore.a
-	@mkdir -p $$(@D)
+	$$(begin)
 	$$(CC) $$(LDFLAGS) $(2) $$^ $$(LIBS) -o $$@
 $(1)/integration/%: $(1)/tests/integration/%.o $(1)/libshell.a $(1)/libcore.a
-	@mkdir -p $$(@D)
+	$$(begin)
 	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(LIBS) -o $$@
 # A whole deployment of fakes; its user brings main().
 $(1)/libsimulation.a: $$(addprefix $(1)/,$$(addsuffix .o,$$(SIMULATION)))
+	$$(begin)
 	rm -f $$@ && ar rcs $$@ $$^
 $(1)/simulate: $(1)/tests/simulation/main.o $(1)/libsimulation.a $(1)/libcore.a
+	$$(begin)
 	$$(CC) $(2) $$^ $$(CORE_LIBS) -lstdc++ -o $$@
 # Fuzzers that run files which there are: tests/fuzz/replay.c. Those of libFuzzer are below.
 $(1)/fuzz/%: $(1)/tests/fuzz/%.o $(1)/tests/fuzz/replay.o $(1)/libsimulation.a $(1)/libshell.a $(1)/libcore.a
-	@mkdir -p $$(@D)
+	$$(begin)
 	$$(CC) $(2) $$^ $$(LIBS) -o $$@
 $(1)/unit/%: $(1)/tests/unit/%.o $(1)/libshell.a $(1)/libcore.a
-	@mkdir -p $$(@D)
+	$$(begin)
 	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(LIBS) -o $$@
 -include $$(shell find $(1) -name '*.d' 2>/dev/null)
 endef

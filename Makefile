@@ -28,7 +28,7 @@ CORE := consumer/event% consumer/document% consumer/timestamp consumer/sentence 
 SOURCES := $(basename $(wildcard consumer/*.c consumer/*.cc rollup/*.c))
 CORE_OBJ := $(addsuffix .o,$(filter $(CORE),$(SOURCES)))
 SHELL_OBJ := $(addsuffix .o,$(filter-out $(CORE) consumer/main,$(SOURCES)))
-SIMULATION := $(filter-out tests/simulation/main,$(basename $(wildcard tests/simulation/*.c)))
+SIMULATION := $(filter-out tests/simulation/main tests/simulation/starve,$(basename $(wildcard tests/simulation/*.c)))
 MIGRATIONS := $(sort $(wildcard schema/*.sql))
 
 .PHONY: all help
@@ -86,6 +86,12 @@ $(1)/libsimulation.a: $$(addprefix $(1)/,$$(addsuffix .o,$$(SIMULATION)))
 $(1)/simulate: $(1)/tests/simulation/main.o $(1)/libsimulation.a $(1)/libcore.a
 	$$(begin)
 	$$(CC) $(2) $$^ $$(CORE_LIBS) -lstdc++ -o $$@
+# The world keeps its memory, its processes lose theirs: tests/simulation/starve.c.
+$(1)/libsimulation-failing.a: $(1)/libsimulation.a
+	objcopy $$(foreach f,malloc calloc realloc reallocarray free strndup,--redefine-sym $$(f)=failing_$$(f)) \
+	    $$(foreach f,new turn,--redefine-sym pipeline_$$(f)=starved_pipeline_$$(f)) $$< $$@
+$(1)/starve: $(1)/tests/simulation/starve.o $(1)/libsimulation-failing.a $(1)/libcore-failing.a
+	$$(CC) $(2) $$^ $$(CORE_LIBS) -lstdc++ -o $$@
 # Fuzzers that run files which there are: tests/fuzz/replay.c. Those of libFuzzer are below.
 $(1)/fuzz/%: $(1)/tests/fuzz/%.o $(1)/tests/fuzz/replay.o $(1)/libsimulation.a $(1)/libshell.a $(1)/libcore.a
 	$$(begin)
@@ -108,7 +114,7 @@ part = @printf '\n== %s\n' '$(1)'
 
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/asan/unit/%,$(wildcard tests/unit/test_*.c))
 THREADED := $(addprefix $(BUILD)/tsan/unit/,test_writer test_http test_log)
-unit: $(UNIT) $(THREADED) $(BUILD)/asan/simulate purity hardening ## purity, hardening, unit tests under sanitizers, a slice of the simulation
+unit: $(UNIT) $(THREADED) $(BUILD)/asan/simulate $(BUILD)/asan/starve purity hardening ## purity, hardening, unit tests under sanitizers, a slice of the simulation
 	$(call part,unit tests under ASan and UBSan)
 	@set -e; for t in $(UNIT); do $$t; done
 	$(call part,unit tests that have threads under TSan)
@@ -116,6 +122,8 @@ unit: $(UNIT) $(THREADED) $(BUILD)/asan/simulate purity hardening ## purity, har
 	$(call part,simulation: 150 deployments that are always the same and 100 more each day)
 	@$(BUILD)/asan/simulate 1 150
 	@$(BUILD)/asan/simulate $$(date -u +%Y%m%d000) 100
+	@$(BUILD)/asan/starve 1 150
+	@$(BUILD)/asan/starve $$(date -u +%Y%m%d) 150
 
 purity: $(BUILD)/release/libcore.a ## prove that the core touches memory only
 	$(call part,purity)
@@ -129,7 +137,9 @@ SECONDS ?= 60
 SEED ?= 1
 simulate: $(BUILD)/release/simulate ## whole deployments from seeds, for SECONDS=60 from SEED=1 on
 	$< $(SEED) 0 $(SECONDS)
-.PHONY: simulate
+starve: $(BUILD)/asan/starve ## every allocation of the core failing in turn, in a simulated deployment of SEED=1
+	$< $(SEED)
+.PHONY: simulate starve
 
 # libFuzzer is clang's. Of the shell, only the parser of the configuration is fuzzed.
 FUZZERS := decoder copy decimal dedupe config pipeline

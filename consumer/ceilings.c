@@ -107,6 +107,8 @@ bool ceilings_closing(struct pipeline *p, struct batch *batch)
 {
     if (p->ceilings_stage != CEILINGS_SEEDED)
         return true;
+    p->ceilings_stage = CEILINGS_ADOPTING; /* from the first lane on: what follows may fail */
+    p->ceilings_batch = batch->number;
     for (size_t i = 0; i < p->lane_count; i++) {
         struct lane *lane = p->lanes[i];
         if (!lane || !lane->shadowing)
@@ -115,8 +117,6 @@ bool ceilings_closing(struct pipeline *p, struct batch *batch)
             !batch_adopt_ceilings(batch, lane->number, p->ceilings_target->generation))
             return false;
     }
-    p->ceilings_stage = CEILINGS_ADOPTING;
-    p->ceilings_batch = batch->number;
     return true;
 }
 

@@ -101,11 +101,14 @@ static void acknowledged(struct pipeline *p, struct lane *lane, const struct fla
     slot->cookie = 0;
 }
 
+/* What the topic holds is said once: without it the lane is read again. */
 static void seen(struct pipeline *p, struct lane *lane, const struct flag_event *event)
 {
-    if (lane->flags &&
-        !flag_book_seen(lane->flags, event->key, event->value, event->has_sequence, event->sequence))
-        engine_out_of_memory(p);
+    if (!lane->flags ||
+        flag_book_seen(lane->flags, event->key, event->value, event->has_sequence, event->sequence))
+        return;
+    takeover_forget(p, lane);
+    engine_out_of_memory(p);
 }
 
 void enforce_poll(struct pipeline *p)
@@ -170,8 +173,12 @@ void enforce_committed(struct pipeline *p, const struct batch *batch)
         if (!decision->published || !lane || !lane->flags)
             continue;
         struct text key = flag_key(p->scratch, decision->customer_id, decision->ceiling, decision->scope);
-        if (key.bytes)
+        if (key.bytes) {
             flag_book_commit(lane->flags, key, decision->id);
+        } else {
+            takeover_forget(p, lane);
+            p->rewind_asked = "out of memory";
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 /* The engine's insides, shared by the files that make it up:
- * pipeline.c (the turn), takeover.c (lanes come and go), intake.c (records to batch), enforce.c (decisions to
- * flags), batching.c (the open batch), settle.c (batches to the store, and rewind), recover.c (the store was
- * lost), ceilings.c (a new catalogue, lane by lane). */
+ * pipeline.c (the turn), lanes.c (which there are), takeover.c (lanes come and go), intake.c (records to
+ * batch), enforce.c (decisions to flags), batching.c (the open batch), settle.c (batches to the store, and
+ * rewind), recover.c (the store was lost), ceilings.c (a new catalogue, lane by lane). */
 #ifndef UB_ENGINE_H
 #define UB_ENGINE_H
 
@@ -10,6 +10,7 @@
 enum {
     ENGINE_AHEAD_KEYS = 1 << 20, /* how far it decides without the store */
     ENGINE_REFUSED_LIMIT = 1024,
+    ENGINE_UNMADE_LIMIT = 256,
     ENGINE_LATENCY_SLOTS = 4096
 };
 #define ENGINE_SECOND_US INT64_C(1000000)
@@ -50,6 +51,9 @@ struct pipeline {
 
     struct lane **lanes; /* by number; NULL: never assigned here */
     size_t lane_count;
+    int32_t unmade[ENGINE_UNMADE_LIMIT]; /* assigned lanes that there was no memory for */
+    size_t unmade_count;
+    int64_t unmade_at_us; /* when they are tried again */
     bool assignment_new;
     bool revoking;
     int64_t revoke_by_us;
@@ -116,6 +120,10 @@ struct lane *engine_lane(struct pipeline *p, int32_t number); /* NULL: unknown *
 /* Anything failed for want of memory: everything uncommitted is undone and tried again. */
 void engine_out_of_memory(struct pipeline *p);
 bool engine_running(const struct lane *lane);
+
+/* lanes.c */
+struct lane *lanes_make(struct pipeline *p, int32_t number); /* NULL: out of memory, to be tried again */
+bool lanes_next_unmade(struct pipeline *p, int32_t *number); /* takes one that is to be tried again now */
 
 /* takeover.c */
 void takeover_assigned(struct pipeline *p, const struct source_event *event);

@@ -36,7 +36,7 @@ static size_t keys_ahead(const struct pipeline *p)
 
 bool intake_wanted(const struct pipeline *p)
 {
-    if (p->draining || p->revoking || p->consume_asked || !p->settings_known)
+    if (p->draining || p->revoking || p->consume_asked || p->rewind_asked || !p->settings_known)
         return false;
     if (p->ceilings_stage == CEILINGS_ADOPTING || takeover_waits(p))
         return false;
@@ -281,10 +281,11 @@ static bool take_records(struct pipeline *p, struct intake *in, const struct sou
     return true;
 }
 
-/* What can't be taken now is asked for again. */
+/* What can't be taken now is asked for again. Before a rewind nothing is: the open batch may lack a lane's
+ * rows. */
 static bool can_take(struct pipeline *p, const struct lane *lane, const struct source_event *event)
 {
-    if (event->generation != p->generation || !engine_running(lane))
+    if (event->generation != p->generation || !engine_running(lane) || p->rewind_asked)
         return false;
     p->consume_asked = p->consume_asked || (!p->ahead && !p->open);
     return !p->consume_asked;

@@ -260,5 +260,5 @@ bool pipeline_ready(const struct pipeline *p)
         if (lane->phase != LANE_RUNNING)
             return false;
     }
-    return any && !p->lost && !p->revoking;
+    return any && p->unmade_count == 0 && !p->lost && !p->revoking;
 }

@@ -156,8 +156,10 @@ static void count_accepted_late(struct pipeline *p, struct batch *batch)
             continue;
         }
         struct ceiling_origin origin = {row->topic, row->partition, late->offset};
-        if (!p->open || !intake_pending(p, lane, &late->event, origin))
+        if (!p->open || !intake_pending(p, lane, &late->event, origin)) {
+            lane->owes_pending = true;
             p->rewind_asked = "out of memory";
+        }
     }
 }
 
@@ -356,9 +358,12 @@ static struct store_job *commit_job(struct pipeline *p)
     return job;
 }
 
+/* While the sums for new ceilings are to be read, no transaction begins: they would wait for it, and it for
+ * them. */
 static struct store_job *stream_job(struct pipeline *p)
 {
-    struct batch_day *day = p->closed || p->lost ? NULL : batching_day_to_stream(p);
+    bool may = !p->closed && !p->lost && p->ceilings_stage != CEILINGS_SEEDING;
+    struct batch_day *day = may ? batching_day_to_stream(p) : NULL;
     struct store_job *job = day ? settle_new_job(p, STORE_STREAM) : NULL;
     if (!job)
         return NULL;

@@ -10,28 +10,6 @@
 #define BACKOFF_LAST_US (30 * ENGINE_SECOND_US)
 #define PROBE_LOST_US (120 * ENGINE_SECOND_US)
 
-static struct lane *make_lane(struct pipeline *p, int32_t number)
-{
-    if ((size_t)number >= p->lane_count) {
-        size_t count = (size_t)number + 1;
-        struct lane **lanes = realloc(p->lanes, count * sizeof(struct lane *));
-        if (!lanes)
-            return NULL;
-        for (size_t i = p->lane_count; i < count; i++)
-            lanes[i] = NULL;
-        p->lanes = lanes;
-        p->lane_count = count;
-    }
-    if (p->lanes[number])
-        return p->lanes[number];
-    struct lane *lane = malloc(sizeof *lane);
-    if (lane && !lane_init(lane, number, p->options.topic_count)) {
-        free(lane);
-        lane = NULL;
-    }
-    return p->lanes[number] = lane;
-}
-
 static bool wholly_assigned(const struct pipeline *p, const struct source_event *event, int32_t number)
 {
     size_t topics = 0;
@@ -87,6 +65,23 @@ static void begin_lane(struct pipeline *p, struct lane *lane)
     enter(p, lane, LANE_READING_FLAGS);
 }
 
+static void take_lane(struct pipeline *p, int32_t number)
+{
+    struct lane *lane = lanes_make(p, number);
+    if (!lane)
+        return;
+    lane->assigned = true;
+    if (lane->phase == LANE_IDLE)
+        begin_lane(p, lane);
+}
+
+static void take_unmade(struct pipeline *p)
+{
+    int32_t number;
+    while (lanes_next_unmade(p, &number))
+        take_lane(p, number);
+}
+
 void takeover_assigned(struct pipeline *p, const struct source_event *event)
 {
     p->consume_asked = true;
@@ -97,14 +92,7 @@ void takeover_assigned(struct pipeline *p, const struct source_event *event)
                         "not all topics of this lane are assigned here: it is not consumed");
             continue;
         }
-        struct lane *lane = make_lane(p, number);
-        if (!lane) {
-            engine_note(p, NOTE_ALERT, number, "out of memory: the lane can't be taken over");
-            continue;
-        }
-        lane->assigned = true;
-        if (lane->phase == LANE_IDLE)
-            begin_lane(p, lane);
+        take_lane(p, number);
     }
 }
 
@@ -127,6 +115,7 @@ static void release(struct pipeline *p)
         lane->backoff_us = 0;
         p->ports.flags.untail(p->ports.flags.self, lane->number);
     }
+    p->unmade_count = 0;
     p->revoking = false;
     p->consume_asked = false;
     p->generation = 0;
@@ -251,8 +240,11 @@ static void run_lane(struct pipeline *p, struct lane *lane)
     bool judged = ceiling_book_catalogue(lane->book) != NULL; /* else once the newest ceilings are adopted */
     if (!batching_join(p, lane) || !count_pending(p, lane) ||
         (judged &&
-         !ceiling_book_judge(lane->book, DECIDED_BY_CEILINGS, p->now_us, enforce_decided, &context)))
+         !ceiling_book_judge(lane->book, DECIDED_BY_CEILINGS, p->now_us, enforce_decided, &context))) {
+        lane->owes_pending = true;
         engine_out_of_memory(p);
+        return;
+    }
     engine_note(p, NOTE_INFO, lane->number, "lane runs, epoch %" PRId64 ", %zu dedupe keys", lane->epoch,
                 dedupe_count(lane->dedupe));
 }
@@ -392,6 +384,7 @@ void takeover_advance(struct pipeline *p)
     if (p->revoking && (batching_idle(p) || p->steady_us >= p->revoke_by_us))
         release(p);
     p->close_asked = p->close_asked || p->revoking || p->draining;
+    take_unmade(p);
     measure_backlog(p);
     for (size_t i = 0; i < p->lane_count; i++) {
         struct lane *lane = p->lanes[i];

@@ -93,6 +93,11 @@ static void start_process(struct process *process)
                                    {clock_us, clock_us, process},
                                    {note, batch_done, flag_done, process}};
     process->pipeline = pipeline_new(&options, &ports);
+    if (!process->pipeline) {
+        process->starts_us = world->now_us + WORLD_SECOND_US;
+        world_trace(world, "process %d has no memory to start with", process->number);
+        return;
+    }
     process->alive = true;
     process->frozen_until_us = world->now_us;
     process->incarnation++;

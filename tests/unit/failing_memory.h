@@ -24,6 +24,7 @@ static uint64_t allocations;
 static uint64_t fail_from = UINT64_MAX; /* allocations of these numbers fail: [fail_from, fail_to) */
 static uint64_t fail_to = UINT64_MAX;
 static bool fail_munmap;
+static bool fail_nowhere; /* for a while: neither fails nor counts */
 
 /* Of the allocations to come, so many fail after so many that don't. */
 static inline void fail_allocations(uint64_t from_now, uint64_t count)
@@ -39,6 +40,8 @@ static inline void fail_no_allocation(void)
 
 static inline bool next_fails(void)
 {
+    if (fail_nowhere)
+        return false;
     uint64_t number = allocations++;
     return number >= fail_from && number < fail_to;
 }

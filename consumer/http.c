@@ -17,12 +17,15 @@
 #include "units.h"
 
 enum {
-    CONNECTIONS_LIMIT = 64,
-    CONNECTION_BYTES = 16 << 10, /* request line and headers must fit */
+    CONNECTIONS_LIMIT = 128,
+    CROWD = CONNECTIONS_LIMIT * 3 / 4, /* from so many on, places are kept for a moment only */
+    CONNECTION_BYTES = 16 << 10,       /* request line and headers must fit */
     CONNECTION_IDLE_SECONDS = 5,
-    CONNECTION_AGE_SECONDS = 10, /* however busy it seems: a byte now and then keeps nobody's place */
-    BACKLOG = 64,
-    TURN_MS = 250
+    CONNECTION_AGE_MS = 10000, /* however busy it seems: a byte now and then keeps nobody's place */
+    CROWDED_AGE_MS = 250,
+    BACKLOG = 1024, /* who waits here is let in; who finds it full tries again after a second, or gives up */
+    TURN_MS = 250,
+    CROWDED_TURN_MS = 25
 };
 
 struct connection {
@@ -36,7 +39,8 @@ struct http {
     uint16_t port;
     pthread_t thread;
     atomic_bool stopping;
-    struct connection connections[CONNECTIONS_LIMIT]; /* the thread's */
+    struct connection connections[CONNECTIONS_LIMIT]; /* the thread's, */
+    int connection_count;                             /* and how many are not free */
 };
 
 static int64_t monotonic_us(void)
@@ -159,8 +163,10 @@ static void on_connection(void *self, struct MHD_Connection *connection, void **
     struct http *http = self;
     struct connection **kept = (struct connection **)context;
     if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
-        if (*kept)
+        if (*kept) {
             (*kept)->socket = -1;
+            http->connection_count--;
+        }
         return;
     }
     for (int i = 0; i < CONNECTIONS_LIMIT; i++) {
@@ -168,15 +174,24 @@ static void on_connection(void *self, struct MHD_Connection *connection, void **
             continue;
         http->connections[i] = (struct connection){socket_of(connection), monotonic_us()};
         *kept = &http->connections[i];
+        http->connection_count++;
         return;
     }
 }
 
+static bool is_crowded(const struct http *http)
+{
+    return http->connection_count >= CROWD;
+}
+
 /* The library's time-out starts over with every byte: without this, clients that drip would hold all places
- * for ever. It finds the socket closed by its next look. */
+ * for ever. In a crowd each has its moment, so that whoever asks properly gets his turn: a liveness probe
+ * that is not answered would end a process that counts. The library finds the socket closed by its next look.
+ */
 static void end_old_connections(struct http *http)
 {
-    int64_t before_us = monotonic_us() - CONNECTION_AGE_SECONDS * INT64_C(1000000);
+    int64_t age_ms = is_crowded(http) ? CROWDED_AGE_MS : CONNECTION_AGE_MS;
+    int64_t before_us = monotonic_us() - age_ms * 1000;
     for (int i = 0; i < CONNECTIONS_LIMIT; i++)
         if (http->connections[i].socket >= 0 && http->connections[i].began_us < before_us)
             shutdown(http->connections[i].socket, SHUT_RDWR);
@@ -186,7 +201,7 @@ static void *serve(void *self)
 {
     struct http *http = self;
     while (!atomic_load(&http->stopping)) {
-        if (MHD_run_wait(http->daemon, TURN_MS) != MHD_YES) {
+        if (MHD_run_wait(http->daemon, is_crowded(http) ? CROWDED_TURN_MS : TURN_MS) != MHD_YES) {
             log_error("HTTP: can't wait for connections; trying again");
             sleep(1);
         }
@@ -275,7 +290,7 @@ static bool start(struct http *http, int listener)
         MHD_USE_EPOLL, http->port, NULL, NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, listener,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_LIMIT, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)CONNECTION_IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_END);
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_END);
     if (!http->daemon) {
         close(listener);
         return false;

@@ -214,15 +214,15 @@ END_TEST
 /* Takes all places, and drips a byte a second so that no time-out for idle ones ends it. */
 static void *drip(void *stop)
 {
-    int fds[64];
-    for (int i = 0; i < 64; i++)
+    int fds[128];
+    for (int i = 0; i < 128; i++)
         fds[i] = open_connection();
     for (size_t at = 0; !__atomic_load_n((bool *)stop, __ATOMIC_RELAXED); at++) {
-        for (int i = 0; i < 64; i++)
+        for (int i = 0; i < 128; i++)
             send(fds[i], at == 0 ? "G" : at == 1 ? "E" : "T", 1, MSG_NOSIGNAL);
         usleep(500000);
     }
-    for (int i = 0; i < 64; i++)
+    for (int i = 0; i < 128; i++)
         close(fds[i]);
     return NULL;
 }

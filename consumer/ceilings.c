@@ -103,8 +103,27 @@ void ceilings_closed(struct pipeline *p, struct batch *batch)
     }
 }
 
+/* Lanes were re-homed: the batch is committed behind the flags of its lanes, and says so with their
+ * adoptions, until all lanes have; then the former lanes bury what they held. */
+static bool confirm(struct pipeline *p, struct batch *batch)
+{
+    if (p->settings.rehomed_batch == 0 || p->settings.flags_said || !ceilings_newest(p))
+        return true;
+    int64_t generation = ceilings_newest(p)->generation;
+    for (size_t i = 0; generation > 0 && i < p->lane_count; i++) {
+        struct lane *lane = p->lanes[i];
+        bool reconciled = engine_running(lane) && lane->topics[0].row != SIZE_MAX && !lane->catching_up;
+        if (reconciled && lane->ceilings_generation == generation &&
+            !batch_adopt_ceilings(batch, lane->number, generation))
+            return false;
+    }
+    return true;
+}
+
 bool ceilings_closing(struct pipeline *p, struct batch *batch)
 {
+    if (p->ceilings_stage == CEILINGS_SETTLED)
+        return confirm(p, batch);
     if (p->ceilings_stage != CEILINGS_SEEDED)
         return true;
     p->ceilings_stage = CEILINGS_ADOPTING; /* from the first lane on: what follows may fail */

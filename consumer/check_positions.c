@@ -193,21 +193,40 @@ static void check_topic(struct check *check, const struct kafka_topic *topic, co
 
 /* --- what PostgreSQL remembers of the topics ------------------------------------------------------------ */
 
-/* Holds what was in force when the first events were counted against what is there now. */
+static void find_under_way(struct check *check, const char *where, const PGresult *stored)
+{
+    findings_add(
+        check->findings, FINDING_WARNING, where,
+        "a repartition from %d to %d partitions is under way%s%s: what was produced since it was ordered is "
+        "read when it is done\nkeep usagebox run going; usagebox offsets repartition --wait says when it is",
+        pg_int4(stored, 0, 0), pg_int4(stored, 0, 1),
+        PQgetlength(stored, 0, 2) ? ", and waits for lanes " : "", PQgetvalue(stored, 0, 2));
+}
+
+/* Holds what was in force when events were last counted against what is there now. */
 static void check_partition_count(struct check *check)
 {
-    PG_RESULT *stored = check_query(check, &check->writer, "PostgreSQL",
-                                    "SELECT value::int FROM setting WHERE name = 'partition_count'");
+    PG_RESULT *stored = check_query(
+        check, &check->writer, "PostgreSQL",
+        "SELECT n.lanes, coalesce(r.to_count, 0), coalesce((SELECT string_agg(lane::text, ', ' ORDER BY "
+        "lane) FROM "
+        "(SELECT DISTINCT kafka_partition AS lane FROM repartition_waits ORDER BY 1 LIMIT 20) w), '') FROM "
+        "lane_count n LEFT JOIN repartition r ON r.finished_at IS NULL");
     const struct kafka_topic *topic = &check->usage_topics[0];
-    if (PQntuples(stored) != 1 || !topic->exists || pg_int4(stored, 0, 0) == topic->partition_count)
+    if (PQntuples(stored) != 1 || !topic->exists || pg_int4(stored, 0, 0) == 0)
         return;
     char where[CHECK_WHERE_BYTES];
     snprintf(where, sizeof where, "topic %s", topic->name);
-    findings_add(check->findings, FINDING_ERROR, where,
-                 "it has %d partitions and had %d when events were last counted: nothing is read until "
-                 "customers' lanes are sorted out\n"
-                 "usagebox offsets repartition does that",
-                 topic->partition_count, pg_int4(stored, 0, 0));
+    int32_t under_way_to = pg_int4(stored, 0, 1);
+    int32_t expected = under_way_to ? under_way_to : pg_int4(stored, 0, 0);
+    if (under_way_to)
+        find_under_way(check, where, stored);
+    if (expected != topic->partition_count)
+        findings_add(check->findings, FINDING_ERROR, where,
+                     "it has %d partitions and had %d when events were last counted: nothing is read until "
+                     "customers' lanes are sorted out\n"
+                     "usagebox offsets repartition does that",
+                     topic->partition_count, expected);
 }
 
 static void check_partitioner(struct check *check)

@@ -266,8 +266,9 @@ int cmd_offsets(struct command_context *context, int argc, char **argv)
         {"list", "list where each partition stands", cmd_list},
         {"accept", "go on although records were removed before they were read", cmd_accept},
         {"seek", "go on at another offset", cmd_seek},
+        {"repartition", "re-home customers after partitions were added", cmd_repartition},
         {NULL, NULL, NULL}};
     return commands_dispatch(context, commands,
-                             "Offsets: how far each partition was read, and freeing a stopped lane.", argc,
+                             "Offsets: how far each partition was read, and freeing stopped lanes.", argc,
                              argv);
 }

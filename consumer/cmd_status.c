@@ -48,6 +48,12 @@ static const struct section lanes_section = {
     " FROM consumer_offset ORDER BY topic, kafka_partition"};
 
 static const struct section sections[] = {
+    {"repartition", "repartition under way: lanes read up to their ends, then wait for each other", NULL,
+     {{"from", TABLE_INTEGER}, {"to", TABLE_INTEGER}, {"ordered_at", TABLE_TEXT}, {"waits_for_lanes", TABLE_TEXT},
+      {"records_left", TABLE_INTEGER}},
+     "SELECT from_count::text, to_count::text, " SECOND("ordered_at") ", (SELECT string_agg(DISTINCT"
+     " kafka_partition::text, ', ') FROM repartition_waits), (SELECT coalesce(sum(end_offset - next_offset), 0)"
+     " FROM repartition_waits)::text FROM repartition WHERE finished_at IS NULL"},
     {"totals", "records", NULL,
      {{"outcome", TABLE_TEXT}, {"total", TABLE_INTEGER}, {"last_24h", TABLE_INTEGER}},
      "WITH l AS (SELECT *, committed_at > now() - interval '24 hours' AS new FROM batch_ledger),"

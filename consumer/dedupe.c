@@ -231,6 +231,18 @@ enum dedupe_verdict dedupe_insert(struct dedupe *dedupe, struct dedupe_key key, 
     return DEDUPE_NEW;
 }
 
+bool dedupe_find(const struct dedupe *dedupe, struct dedupe_key key, uint32_t *content, uint16_t *day)
+{
+    const struct shard *shard = &dedupe->shards[shard_number(key)];
+    struct dedupe_slot wanted = slot_of(key, 0, 0);
+    struct dedupe_place place = look_up(dedupe, shard, &wanted);
+    if (!place.is_there || is_forgotten(dedupe, shard, place.slot))
+        return false;
+    *content = place.slot->content;
+    *day = place.slot->day;
+    return true;
+}
+
 bool dedupe_remove(struct dedupe *dedupe, struct dedupe_key key)
 {
     struct shard *shard = &dedupe->shards[shard_number(key)];

@@ -38,6 +38,9 @@ void dedupe_prefetch(const struct dedupe *dedupe, struct dedupe_key key);
 enum dedupe_verdict dedupe_insert(struct dedupe *dedupe, struct dedupe_key key, uint32_t content,
                                   uint16_t day);
 
+/* Is the key there, and if so, what did its event say, and of which day was it? */
+bool dedupe_find(const struct dedupe *dedupe, struct dedupe_key key, uint32_t *content, uint16_t *day);
+
 /* Takes an insertion back. False: the key was not there. */
 bool dedupe_remove(struct dedupe *dedupe, struct dedupe_key key);
 

@@ -1,7 +1,7 @@
 /* The engine's insides, shared by the files that make it up:
- * pipeline.c (the turn), lanes.c (which there are), takeover.c (lanes come and go), intake.c (records to
- * batch), enforce.c (decisions to flags), batching.c (the open batch), settle.c (batches to the store, and
- * rewind), recover.c (the store was lost), ceilings.c (a new catalogue, lane by lane). */
+ * pipeline.c (the turn), lanes.c (which there are), takeover.c (lanes come and go), rehome.c (partitions are
+ * added), intake.c (records to batch), enforce.c (decisions to flags), batching.c (the open batch), settle.c
+ * (batches to the store, and rewind), recover.c (the store was lost), ceilings.c (a new catalogue, lane by lane). */
 #ifndef UB_ENGINE_H
 #define UB_ENGINE_H
 
@@ -71,7 +71,8 @@ struct pipeline {
     enum partitioner partitioner;
     bool partitioner_stored;
     struct partitioner_votes votes;
-    int32_t partition_count;
+    int32_t partition_count;        /* by which records are judged */
+    struct store_settings settings; /* as they were read last */
     uint64_t misplaced, placed; /* records in the wrong lane against right ones, since the last alert check */
     struct refused_row *refused;
     size_t refused_count;
@@ -141,6 +142,13 @@ void takeover_again(struct pipeline *p, struct lane *lane); /* fenced or dropped
 void takeover_forget(struct pipeline *p,
                      struct lane *lane);   /* its state; assigned lanes are taken over again */
 void takeover_consume(struct pipeline *p); /* tells the source what to consume from where */
+
+/* rehome.c */
+bool rehome_fits(struct pipeline *p, int32_t present); /* partitions; false: every lane was stopped for it */
+void rehome_settings(struct pipeline *p, const struct store_settings *settings); /* as just read */
+void rehome_flags(struct pipeline *p, struct lane *lane); /* tells its book which keys are its own */
+struct former *rehome_former(struct pipeline *p);         /* what lanes hold; NULL: none does */
+void rehome_measure(struct pipeline *p);
 
 /* intake.c */
 void intake_records(struct pipeline *p, const struct source_event *event);

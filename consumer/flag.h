@@ -5,6 +5,7 @@
 
 #include "decision.h"
 #include "flag_sink.h"
+#include "partitioner.h"
 
 /* The message's key, ["customer","ceiling",{scope}], into the arena. bytes NULL: out of memory. */
 struct text flag_key(struct arena *arena, struct text customer_id, struct text ceiling, struct text scope);
@@ -51,6 +52,18 @@ void flag_book_free(struct flag_book *book);
  * when it was asked for. Nothing is due before. */
 void flag_book_epoch(struct flag_book *book, int64_t epoch);
 int64_t flag_book_highest_epoch(const struct flag_book *book); /* 0: none seen */
+
+/* Partitions were added once: a key whose customer belongs to another lane since is that lane's to speak for.
+ * What our partition holds of it is left alone until all lanes have said theirs, and then buried, under a
+ * sequence above all that was said before and below all that was said since: so who reads both partitions is
+ * never misled. Nothing else is buried until then. */
+struct flag_homes {
+    enum partitioner partitioner; /* known */
+    int32_t lanes;                /* 0: never, all keys are ours */
+    int64_t epoch;                /* of that sequence */
+    bool said;
+};
+void flag_book_homes(struct flag_book *book, const struct flag_homes *homes);
 
 /* A message seen on the partition, in its order there. A lower sequence than one known for its key, arriving
  * later, makes the key due, as every difference does; before reconcile() it waits. */

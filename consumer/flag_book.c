@@ -89,7 +89,7 @@ static uint32_t row_add(struct flag_book *book, struct text key)
         memcpy(bytes, key.bytes, key.length);
     uint64_t hash = lookup_text(0, key);
     struct flag_row *row = row_at(book, number);
-    *row = (struct flag_row){.live = true, .hash = hash};
+    *row = (struct flag_row){.live = true, .foreign = row_is_foreign(book, key), .hash = hash};
     row->key.bytes = bytes;
     row->key.length = key.length;
     lookup_insert(&book->by_key, hash, number);

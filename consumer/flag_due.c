@@ -19,6 +19,8 @@ int64_t flag_book_highest_epoch(const struct flag_book *book)
 bool differs(const struct flag_row *row)
 {
     const struct wish *want = desired(row);
+    if (row->foreign)
+        return false;
     if (row->unseen)
         return want && want->active ? !same_message(row->sent_wish, want)
                                     : row->sent_wish && row->sent_wish->active;
@@ -104,10 +106,15 @@ bool mend(struct flag_book *book, uint32_t number, int64_t now_us)
 
 /* Sending */
 
+static struct flag_sequence next_sequence(const struct flag_book *book, const struct flag_row *row)
+{
+    return row->foreign ? (struct flag_sequence){book->homes.epoch, 1}
+                        : (struct flag_sequence){book->epoch, book->count + 1};
+}
+
 static struct flag_due due_message(const struct flag_book *book, const struct flag_row *row)
 {
-    struct flag_due due = {
-        .key = row->key, .sequence = {book->epoch, book->count + 1}, .cookie = row->ticket};
+    struct flag_due due = {.key = row->key, .sequence = next_sequence(book, row), .cookie = row->ticket};
     if (row->tombstone)
         return due;
     const struct wish *want = desired(row);
@@ -142,7 +149,8 @@ void flag_book_published(struct flag_book *book, uint64_t cookie)
     struct ticket *ticket = flag_tickets_at(&book->tickets, cookie);
     struct flag_row *row = row_at(book, ticket->row);
     assert(ticket->state == TICKET_DUE && row->ticket == cookie);
-    row->sent = (struct flag_sequence){book->epoch, ++book->count};
+    row->sent = next_sequence(book, row);
+    book->count += !row->foreign;
     row->unseen = true;
     wish_replace(book, &row->sent_wish, row->tombstone ? NULL : wish_hold(desired(row)));
     ticket->state = TICKET_SENT;

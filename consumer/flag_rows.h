@@ -22,6 +22,7 @@ enum held_kind { HELD_NOTHING, HELD_FOREIGN, HELD_TOMBSTONE, HELD_FLAG };
 
 struct flag_row {
     bool live;
+    bool foreign; /* another lane's, which speaks for it on its own partition */
     struct text key;
     uint64_t hash;
     /* Decided: the committed wish, then those of decisions that are not committed, oldest first. */
@@ -52,6 +53,7 @@ struct flag_book {
     int64_t epoch; /* 0: not set; nothing is due */
     int64_t highest_epoch;
     int64_t count;
+    struct flag_homes homes;
     bool holding; /* from the start and from a rewind on until reconcile(): differences may still vanish */
     struct rows rows;
     struct lookup by_key;
@@ -78,6 +80,10 @@ bool same_message(const struct wish *a, const struct wish *b); /* NULL: the same
 struct wish *desired(const struct flag_row *row);              /* NULL: nothing was decided */
 uint32_t row_of(struct flag_book *book, struct text key);      /* found or made; LOOKUP_END: out of memory */
 void row_remove(struct flag_book *book, uint32_t number);
+
+/* flag_homes.c */
+bool row_is_foreign(const struct flag_book *book, struct text key);
+bool bury_foreign(struct flag_book *book, uint32_t number); /* all lanes have said theirs */
 
 /* flag_due.c */
 bool differs(const struct flag_row *row);

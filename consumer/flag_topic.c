@@ -146,6 +146,8 @@ static bool at_rest(const struct flag_row *row)
 static bool bury_row(struct flag_book *book, uint32_t number, int64_t before_us)
 {
     struct flag_row *row = row_at(book, number);
+    if (row->live && row->foreign)
+        return bury_foreign(book, number);
     if (!row->live || !at_rest(row) || (row->held_kind == HELD_FLAG && row->held->active))
         return true;
     if (row->held_kind != HELD_FLAG) {
@@ -161,6 +163,8 @@ static bool bury_row(struct flag_book *book, uint32_t number, int64_t before_us)
 bool flag_book_bury(struct flag_book *book, int64_t now_us, int64_t keep_us)
 {
     book->now_us = now_us;
+    if (book->homes.lanes > 0 && !book->homes.said)
+        return true;
     for (uint32_t i = 0; i < BURY_SLICE && i < book->rows.count && !book->holding; i++) {
         book->swept = (book->swept + 1) % book->rows.count;
         if (!bury_row(book, book->swept, now_us - keep_us))

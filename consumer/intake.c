@@ -58,10 +58,21 @@ static const struct refused_row *find_refused(const struct pipeline *p, const st
     return NULL;
 }
 
+/* What lies here may have come when there were fewer partitions, and was read back then or is now. */
+static bool was_right(const struct pipeline *p, const struct record *record)
+{
+    const struct lane_topic *topic = &p->lanes[record->partition]->topics[record->topic];
+    for (size_t i = 0; i < topic->era_count; i++)
+        if (record->offset < topic->eras[i].below)
+            return partitioner_lane(p->partitioner, record->key, topic->eras[i].partition_count) ==
+                   record->partition;
+    return false;
+}
+
 static enum refusal refuse_lane(struct pipeline *p, const struct record *record, char *detail, size_t size)
 {
     int32_t lane = partitioner_lane(p->partitioner, record->key, p->partition_count);
-    if (lane == record->partition)
+    if (lane == record->partition || was_right(p, record))
         return REFUSAL_NONE;
     snprintf(detail, size,
              "the key belongs to partition %d of %d by %s, but the record lies in partition %d; replay it, "
@@ -170,6 +181,16 @@ static bool defer(struct intake *in, const struct event *event, const struct cop
     return batch_defer(p->open, in->topic->row, event, origin, ceiling_book_counts(in->lane->book, event));
 }
 
+static bool take_repeat(struct intake *in, const struct event *event, const struct copy_origin *origin,
+                        bool same)
+{
+    struct pipeline *p = in->p;
+    if (p->ahead)
+        return true;
+    return same ? batch_duplicate(p->open, in->topic->row)
+                : batch_conflict_add(p->open, in->topic->row, event, origin);
+}
+
 /* While a lane adopts a seal, its keys of that day are still there, but no new one joins them. */
 static bool take_event(struct intake *in, const struct event *event)
 {
@@ -181,7 +202,9 @@ static bool take_event(struct intake *in, const struct event *event)
     if (lane_day_sealed(lane, day))
         return defer(in, event, &origin);
     struct dedupe_key key = identity_key(&p->secret, event);
-    uint32_t content = identity_content(&p->secret, event);
+    uint32_t content = identity_content(&p->secret, event), former;
+    if (lane_find_former(lane, key, &former))
+        return take_repeat(in, event, &origin, former == content);
     switch (dedupe_insert(lane->dedupe, key, content, day)) {
     case DEDUPE_NEW:
         if (!lane_day_adopting(lane, day))
@@ -189,9 +212,9 @@ static bool take_event(struct intake *in, const struct event *event)
         dedupe_remove(lane->dedupe, key);
         return defer(in, event, &origin);
     case DEDUPE_REPEAT:
-        return p->ahead || batch_duplicate(p->open, in->topic->row);
+        return take_repeat(in, event, &origin, true);
     case DEDUPE_CONFLICT:
-        return p->ahead || batch_conflict_add(p->open, in->topic->row, event, &origin);
+        return take_repeat(in, event, &origin, false);
     case DEDUPE_NO_MEMORY:
         break;
     }
@@ -222,6 +245,8 @@ static bool take_record(struct intake *in)
  * skipped. */
 static bool take_jump(struct pipeline *p, struct lane_topic *topic, int64_t offset)
 {
+    if (offset <= topic->position)
+        return true;
     if (!topic->jumps_trusted && topic->jumped_at != topic->position) {
         topic->jumped_at = topic->position;
         p->consume_asked = true;
@@ -262,8 +287,12 @@ static bool take_records(struct pipeline *p, struct intake *in, const struct sou
         const struct record *record = in->record = &event->records[i];
         if (record->offset < in->topic->position)
             continue;
-        if (record->offset > in->topic->position && !take_jump(p, in->topic, record->offset))
+        if (!take_jump(p, in->topic, record->offset < in->topic->limit ? record->offset : in->topic->limit))
             return true;
+        if (record->offset >= in->topic->limit) {
+            p->consume_asked = true; /* no more of this partition */
+            return true;
+        }
         if (!take_record(in)) {
             engine_out_of_memory(p);
             return false;
@@ -316,6 +345,5 @@ void intake_end(struct pipeline *p, const struct source_event *event)
     if (!can_take(p, lane, event))
         return;
     struct lane_topic *topic = &lane->topics[event->topic];
-    if (event->offset > topic->position)
-        take_jump(p, topic, event->offset);
+    take_jump(p, topic, event->offset < topic->limit ? event->offset : topic->limit);
 }

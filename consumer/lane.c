@@ -14,7 +14,8 @@ bool lane_init(struct lane *lane, int32_t number, size_t topic_count)
         return false;
     }
     for (size_t i = 0; i < topic_count; i++)
-        lane->topics[i] = (struct lane_topic){.high_offset = -1, .row = SIZE_MAX, .last_offset = -1};
+        lane->topics[i] =
+            (struct lane_topic){.high_offset = -1, .row = SIZE_MAX, .last_offset = -1, .limit = INT64_MAX};
     return true;
 }
 
@@ -22,6 +23,8 @@ void lane_clear(struct lane *lane)
 {
     lane_drop(lane);
     flag_book_free(lane->flags);
+    for (size_t i = 0; lane->topics && i < lane->topic_count; i++)
+        free(lane->topics[i].eras);
     free(lane->topics);
     free(lane->sealed);
     free(lane->journal);
@@ -33,9 +36,11 @@ void lane_clear(struct lane *lane)
 void lane_drop(struct lane *lane)
 {
     dedupe_free(lane->dedupe);
+    former_release(lane->former);
     ceiling_book_free(lane->book);
     lane_release_pending(lane);
     lane->dedupe = NULL;
+    lane->former = NULL;
     lane->book = NULL;
     lane->journal_first = lane->journal_next = 0;
     lane->committed = lane->opened = (struct lane_mark){0};
@@ -58,6 +63,20 @@ void lane_release_pending(struct lane *lane)
 bool lane_has_state(const struct lane *lane)
 {
     return lane->dedupe != NULL;
+}
+
+static bool restore_eras(struct lane_topic *topic, const struct store_lane_offset *row)
+{
+    topic->limit = row->limited ? row->limit : INT64_MAX;
+    topic->era_count = 0;
+    struct store_era *eras = realloc(topic->eras, (row->era_count + 1) * sizeof *eras);
+    if (!eras)
+        return false;
+    topic->eras = eras;
+    topic->era_count = row->era_count;
+    if (row->era_count > 0)
+        memcpy(eras, row->eras, row->era_count * sizeof *eras);
+    return true;
 }
 
 static void restore_topic(struct lane_topic *topic, const struct store_lane_offset *row)
@@ -92,6 +111,9 @@ bool lane_restore(struct lane *lane, struct store_lane *restored)
         restore_topic(&lane->topics[i], &restored->offsets[i]);
     lane->journal_first = lane->journal_next = 0;
     lane->committed = lane->opened = lane_mark(lane);
+    for (size_t i = 0; i < lane->topic_count; i++)
+        if (!restore_eras(&lane->topics[i], &restored->offsets[i]))
+            return false;
     return lane->dedupe && lane->book;
 }
 
@@ -156,6 +178,29 @@ void lane_undo(struct lane *lane)
     lane->opened = lane_mark(lane);
     for (size_t i = 0; i < lane->topic_count; i++)
         undo_topic(&lane->topics[i]);
+}
+
+bool lane_at_limit(const struct lane *lane)
+{
+    for (size_t i = 0; i < lane->topic_count; i++)
+        if (lane->topics[i].position < lane->topics[i].limit)
+            return false;
+    return true;
+}
+
+bool lane_find_former(const struct lane *lane, struct dedupe_key key, uint32_t *content)
+{
+    uint16_t day;
+    return lane->former && dedupe_find(lane->former->keys, key, content, &day) && !lane_day_sealed(lane, day);
+}
+
+void lane_forget_former(struct lane *lane)
+{
+    for (size_t i = 0; lane->former && i < lane->former->day_count; i++)
+        if (!lane_day_sealed(lane, lane->former->days[i]))
+            return;
+    former_release(lane->former);
+    lane->former = NULL;
 }
 
 bool lane_day_sealed(const struct lane *lane, uint16_t day)

@@ -47,6 +47,9 @@ struct lane_topic {
         int64_t offset; /* -1: none */
         uint64_t fingerprint;
     } witness, heir;
+    int64_t limit;          /* nothing is read from here on: a repartition is under way; else INT64_MAX */
+    struct store_era *eras; /* malloc'd */
+    size_t era_count;
     size_t row; /* index into the open batch's partitions; SIZE_MAX: not in it */
 };
 
@@ -61,6 +64,7 @@ struct lane {
     bool assigned;
     int64_t epoch;
     struct dedupe *dedupe; /* NULL: no state */
+    struct former *former; /* keys of all lanes from before they were re-homed; NULL: none are left */
     struct ceiling_book *book;
     struct flag_book *flags;
     bool flags_caught_up;
@@ -107,9 +111,16 @@ struct lane_mark lane_mark(const struct lane *lane);
 void lane_commit(struct lane *lane, struct lane_mark mark);
 void lane_undo(struct lane *lane); /* everything that is not committed, positions too */
 
+/* Has it read all that it may before the other lanes have? */
+bool lane_at_limit(const struct lane *lane);
+
+/* Was there an event of this key in any lane before the lanes were re-homed, on a day that is open here? */
+bool lane_find_former(const struct lane *lane, struct dedupe_key key, uint32_t *content);
+
 bool lane_day_sealed(const struct lane *lane, uint16_t day);
 bool lane_day_adopting(const struct lane *lane, uint16_t day);
 void lane_seal(struct lane *lane, uint16_t day);
+void lane_forget_former(struct lane *lane); /* once all of its days are sealed here */
 size_t lane_bytes(const struct lane *lane);
 
 #endif

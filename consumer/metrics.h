@@ -30,6 +30,7 @@ struct metrics_partition {
     int64_t committed;   /* next offset to count; -1: not known */
     int64_t high_offset; /* -1: not known */
     int64_t seen_through_us;
+    bool at_limit;         /* waits for other lanes: a repartition is under way */
     char stop_reason[400]; /* empty unless stopped */
 };
 

@@ -71,11 +71,22 @@ static void say_lanes(struct reasons *reasons, const struct metrics_snapshot *sn
         say(reasons, "no lane is assigned to this process");
 }
 
+static void say_repartition(struct reasons *reasons, const struct pipeline_stats *stats)
+{
+    if (stats->lanes_at_limit > 0)
+        say(reasons,
+            "a repartition to %" PRId32
+            " partitions is under way: %zu lanes have read up to it and wait for %s%s",
+            stats->repartition_to, stats->lanes_at_limit, *stats->waits_for ? "lanes " : "being re-homed",
+            stats->waits_for);
+}
+
 static bool records_wait(const struct metrics_snapshot *snapshot)
 {
     for (size_t i = 0; i < snapshot->partition_count; i++) {
         const struct metrics_partition *partition = &snapshot->partitions[i];
-        if (partition->phase == LANE_RUNNING && partition->committed < partition->high_offset)
+        if (partition->phase == LANE_RUNNING && !partition->at_limit &&
+            partition->committed < partition->high_offset)
             return true;
     }
     return false;
@@ -115,6 +126,7 @@ bool metrics_ready(const struct metrics_snapshot *snapshot, int64_t now_us, FILE
     if (snapshot->published) {
         say_progress(&reasons, snapshot);
         say_lanes(&reasons, snapshot);
+        say_repartition(&reasons, &snapshot->stats);
     }
     return finish(&reasons, "ready");
 }

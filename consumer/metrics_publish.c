@@ -19,7 +19,8 @@ static void collect_partition(struct metrics_partition *to, const struct pipelin
                                      .phase = from->phase,
                                      .committed = from->committed,
                                      .high_offset = from->high_offset,
-                                     .seen_through_us = from->seen_through_us};
+                                     .seen_through_us = from->seen_through_us,
+                                     .at_limit = from->at_limit};
     snprintf(to->topic, sizeof to->topic, "%s", topic);
     snprintf(to->stop_reason, sizeof to->stop_reason, "%s", from->stop_reason);
 }

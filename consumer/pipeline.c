@@ -73,6 +73,8 @@ static void free_job(struct store_job *job)
 {
     for (size_t i = 0; i < job->lane_count; i++)
         takeover_free(&job->lanes[i]);
+    former_release(job->former);
+    former_release(job->former_known);
     free(job->lanes);
     free(job->facts);
     free(job->fenced_lanes);
@@ -212,6 +214,12 @@ static void measure(struct pipeline *p)
         p->stats.dedupe_bytes += dedupe_bytes(lane->dedupe);
         p->stats.ceiling_bytes += ceiling_book_bytes(lane->book);
     }
+    const struct former *former = rehome_former(p);
+    if (former) {
+        p->stats.dedupe_keys += dedupe_count(former->keys);
+        p->stats.dedupe_bytes += dedupe_bytes(former->keys);
+    }
+    rehome_measure(p);
     p->stats.ahead = p->ahead;
     p->stats.store_up = !p->lost;
     /* A batch that the store has is the store's to look at. */
@@ -244,6 +252,7 @@ bool pipeline_partition(const struct pipeline *p, size_t index, struct pipeline_
         .position = topic->position,
         .high_offset = topic->high_offset,
         .seen_through_us = topic->seen_through_us,
+        .at_limit = lane->phase == LANE_RUNNING && topic->position >= topic->limit,
         .stop_reason = lane->phase == LANE_STOPPED ? lane->stop_reason : "",
     };
     return true;
@@ -257,7 +266,7 @@ bool pipeline_ready(const struct pipeline *p)
         if (!lane || !lane->assigned)
             continue;
         any = true;
-        if (lane->phase != LANE_RUNNING)
+        if (lane->phase != LANE_RUNNING || lane_at_limit(lane))
             return false;
     }
     return any && p->unmade_count == 0 && !p->lost && !p->revoking;

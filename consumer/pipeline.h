@@ -64,6 +64,11 @@ struct pipeline_stats {
     int64_t last_commit_us;
     bool store_up, holding, ahead;
     size_t dedupe_keys, dedupe_bytes, batch_bytes, ceiling_bytes;
+    /* A repartition: how many partitions there are to be, 0: none is under way; lanes of ours that have read
+     * all that they may before the others have; and who these are. */
+    int32_t repartition_to;
+    size_t lanes_at_limit;
+    char waits_for[STORE_WAITS_BYTES];
 };
 
 /* One partition of a lane, for status and metrics. */
@@ -76,6 +81,7 @@ struct pipeline_partition {
     int64_t position;
     int64_t high_offset; /* -1: not known yet */
     int64_t seen_through_us;
+    bool at_limit;           /* a repartition is under way, and nothing more may be read yet */
     const char *stop_reason; /* "" unless stopped */
 };
 

@@ -79,6 +79,7 @@ static void adopted_seals(struct lane *lane, uint64_t batch)
         lane_seal(lane, lane->adopting[i].day);
         dedupe_forget(lane->dedupe, lane->adopting[i].day);
         lane->adopting[i] = lane->adopting[--lane->adopting_count];
+        lane_forget_former(lane);
     }
 }
 
@@ -275,14 +276,7 @@ static void catalogue_done(struct pipeline *p, struct store_job *job)
     } else if (job->status != STORE_DONE) {
         engine_note(p, NOTE_ALERT, -1, "PostgreSQL: %s", job->detail);
     } else {
-        p->secret = job->settings.secret;
-        if (p->partition_count == 0)
-            p->partition_count = job->settings.partition_count;
-        if (p->options.partitioner == PARTITIONER_UNKNOWN &&
-            job->settings.partitioner != PARTITIONER_UNKNOWN) {
-            p->partitioner = job->settings.partitioner;
-            p->partitioner_stored = true;
-        }
+        rehome_settings(p, &job->settings);
         p->settings_known = true;
         free(p->sealed_days);
         p->sealed_days = job->sealed_days;

@@ -311,16 +311,6 @@ static void watermarks_seen(struct pipeline *p, struct lane *lane, struct lane_t
     }
 }
 
-static void stop_all(struct pipeline *p, int32_t stored, int32_t present)
-{
-    for (size_t i = 0; i < p->lane_count; i++)
-        if (p->lanes[i] && p->lanes[i]->assigned)
-            takeover_stop(p, p->lanes[i],
-                          "the usage topics had %d partitions and have %d now: customers would change "
-                          "lanes. Nothing is taken in until the lanes are re-homed",
-                          stored, present);
-}
-
 void takeover_probed(struct pipeline *p, const struct source_event *event)
 {
     struct lane *lane = engine_lane(p, event->partition);
@@ -350,9 +340,7 @@ void takeover_probed(struct pipeline *p, const struct source_event *event)
     topic->found_fingerprint = event->probe.fingerprint;
     if (!engine_running(lane))
         return;
-    if (p->partition_count && event->probe.partition_count != p->partition_count)
-        stop_all(p, p->partition_count, event->probe.partition_count);
-    else
+    if (rehome_fits(p, event->probe.partition_count))
         watermarks_seen(p, lane, topic, &event->probe);
 }
 
@@ -360,9 +348,11 @@ static void measure_backlog(struct pipeline *p)
 {
     int64_t backlog = 0;
     for (size_t i = 0; i < p->lane_count; i++)
-        for (size_t t = 0; engine_running(p->lanes[i]) && t < p->options.topic_count; t++)
-            if (p->lanes[i]->topics[t].high_offset > p->lanes[i]->topics[t].position)
-                backlog += p->lanes[i]->topics[t].high_offset - p->lanes[i]->topics[t].position;
+        for (size_t t = 0; engine_running(p->lanes[i]) && t < p->options.topic_count; t++) {
+            const struct lane_topic *topic = &p->lanes[i]->topics[t];
+            int64_t end = topic->high_offset < topic->limit ? topic->high_offset : topic->limit;
+            backlog += end > topic->position ? end - topic->position : 0;
+        }
     p->behind = backlog > p->options.max_rows / 8;
 }
 
@@ -448,6 +438,8 @@ struct store_job *takeover_job(struct pipeline *p)
     }
     if (job->lane_count > 0) {
         batching_reopen(p); /* without the rows that these lanes had in it before */
+        if (rehome_former(p))
+            job->former_known = former_hold(rehome_former(p));
         return job;
     }
     free(job->lanes);
@@ -515,7 +507,15 @@ static bool keep_pending(struct lane *lane, struct store_lane *taken)
     return true;
 }
 
-static void lane_taken(struct pipeline *p, struct store_lane *taken)
+/* What came with the job, or what the other lanes have. */
+static void hold_former(struct lane *lane, const struct store_job *job)
+{
+    struct former *former = job->former ? job->former : job->former_known;
+    if (former && former->batch == job->settings.rehomed_batch)
+        lane->former = former_hold(former);
+}
+
+static void lane_taken(struct pipeline *p, const struct store_job *job, struct store_lane *taken)
 {
     struct lane *lane = engine_lane(p, taken->lane);
     bool wanted = lane && lane->assigned && lane->phase == LANE_TAKING;
@@ -531,34 +531,31 @@ static void lane_taken(struct pipeline *p, struct store_lane *taken)
         takeover_again(p, lane);
     } else {
         takeover_free(taken);
+        if (!kept)
+            hold_former(lane, job);
+        rehome_flags(p, lane);
         enter(p, lane, LANE_CHECKING);
     }
 }
 
-static void take_settings(struct pipeline *p, struct store_job *job, int32_t present)
+static void all_taken(struct pipeline *p, struct store_job *job)
 {
-    p->secret = job->settings.secret;
-    p->partition_count = job->settings.partition_count;
-    if (p->options.partitioner == PARTITIONER_UNKNOWN && job->settings.partitioner != PARTITIONER_UNKNOWN) {
-        p->partitioner = job->settings.partitioner;
-        p->partitioner_stored = true;
-    }
+    rehome_settings(p, &job->settings);
     ceilings_loaded(p, job->catalogue);
-    if (present != p->partition_count)
-        stop_all(p, p->partition_count, present);
+    for (size_t i = 0; i < p->lane_count; i++)
+        if (p->lanes[i] && p->lanes[i]->phase == LANE_TAKING &&
+            !rehome_fits(p, p->lanes[i]->topics[0].partition_count))
+            break;
+    for (size_t i = 0; i < job->lane_count; i++)
+        lane_taken(p, job, &job->lanes[i]);
 }
 
 void takeover_done(struct pipeline *p, struct store_job *job)
 {
-    if (job->status == STORE_DONE) {
-        int32_t present = p->partition_count;
-        for (size_t i = 0; i < p->lane_count; i++)
-            if (p->lanes[i] && p->lanes[i]->phase == LANE_TAKING)
-                present = p->lanes[i]->topics[0].partition_count;
-        take_settings(p, job, present);
-        for (size_t i = 0; i < job->lane_count; i++)
-            lane_taken(p, &job->lanes[i]);
-    }
+    if (job->status == STORE_DONE)
+        all_taken(p, job);
+    former_release(job->former);
+    former_release(job->former_known);
     for (size_t i = 0; i < job->lane_count; i++) {
         struct lane *lane = engine_lane(p, job->lanes[i].lane);
         if (job->status == STORE_FATAL && lane && lane->phase == LANE_TAKING)
@@ -581,7 +578,8 @@ void takeover_consume(struct pipeline *p)
     for (size_t i = 0; i < p->lane_count; i++) {
         struct lane *lane = p->lanes[i];
         for (uint32_t t = 0; engine_running(lane) && t < lane->topic_count; t++) {
-            positions[count++] = (struct source_position){t, lane->number, lane->topics[t].position};
+            if (lane->topics[t].position < lane->topics[t].limit)
+                positions[count++] = (struct source_position){t, lane->number, lane->topics[t].position};
             lane->topics[t].jumps_trusted = false;
         }
     }

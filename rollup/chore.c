@@ -13,6 +13,7 @@ enum { BACKOFF_FIRST_MS = 1000, BACKOFF_LAST_MS = 60000 };
 struct chore {
     struct chore_options options;
     struct pg pg;
+    int pause_ms; /* after this turn */
     pthread_t thread;
 
     pthread_mutex_t lock; /* what follows */
@@ -35,6 +36,11 @@ bool chore_is_connected(struct chore *chore)
     bool connected = chore->socket >= 0;
     pthread_mutex_unlock(&chore->lock);
     return connected;
+}
+
+void chore_hurry(struct chore *chore, int pause_ms)
+{
+    chore->pause_ms = pause_ms;
 }
 
 static void await_stop(struct chore *chore, int wait_ms)
@@ -85,9 +91,10 @@ static void *work(void *self)
     struct chore *chore = self;
     int backoff_ms = BACKOFF_FIRST_MS;
     while (!chore_is_stopping(chore)) {
+        chore->pause_ms = chore->options.pause_ms;
         if (reconnect(chore) && chore->options.turn(chore->options.self, chore, &chore->pg)) {
             backoff_ms = BACKOFF_FIRST_MS;
-            await_stop(chore, chore->options.pause_ms);
+            await_stop(chore, chore->pause_ms);
         } else if (!chore_is_stopping(chore)) {
             log_warning("work beside the pipeline has to wait", LOG_TEXT("which", chore->options.name),
                         LOG_TEXT("detail", chore->pg.failure.detail), LOG_INT("retry_in_ms", backoff_ms));

@@ -22,6 +22,9 @@ struct chore *chore_start(const struct chore_options *options);
 /* Interrupts a query and waits for the thread: ten seconds at the most, while it connects. NULL is fine. */
 void chore_stop(struct chore *chore);
 
+/* From within a turn: the pause after it, if it does not fail. */
+void chore_hurry(struct chore *chore, int pause_ms);
+
 /* For turns that take long. */
 bool chore_is_stopping(struct chore *chore);
 bool chore_is_connected(struct chore *chore);

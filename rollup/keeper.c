@@ -10,9 +10,10 @@
 #include "chore.h"
 #include "migrate.h"
 #include "owner.h"
+#include "repartition.h"
 #include "seal.h"
 
-enum { PAUSE_MS = 15000, LATE_S = 15 * 60, ALERT_EVERY_S = 3600 };
+enum { PAUSE_MS = 15000, REPARTITION_PAUSE_MS = 1000, LATE_S = 15 * 60, ALERT_EVERY_S = 3600 };
 
 struct keeper {
     struct keeper_options options;
@@ -141,16 +142,31 @@ static void report_turn(struct keeper *keeper)
     pthread_mutex_unlock(&keeper->lock);
 }
 
+/* Lanes stand still meanwhile. */
+static bool rehome_lanes(struct chore *chore, struct pg *pg)
+{
+    struct repartition_progress progress;
+    if (!repartition_advance(pg, &progress))
+        return false;
+    if (progress.under_way)
+        chore_hurry(chore, REPARTITION_PAUSE_MS);
+    if (progress.done)
+        log_info("all lanes have come to their ends: customers are re-homed",
+                 LOG_INT("from", progress.from_count), LOG_INT("to", progress.to_count));
+    return true;
+}
+
 /* What fails does not keep the others from being done. */
 static bool turn(void *self, struct chore *chore, struct pg *pg)
 {
     struct keeper *keeper = self;
     bool made = migrate_partitions(pg, log_said, NULL);
+    bool rehomed = pg_is_open(pg) && rehome_lanes(chore, pg);
     bool sealed = pg_is_open(pg) && seal_days(keeper, chore, pg);
     bool dropped = pg_is_open(pg) && seal_drop_segments(pg, log_dropped, NULL);
-    if (made && sealed && dropped)
+    if (made && rehomed && sealed && dropped)
         report_turn(keeper);
-    return made && sealed && dropped;
+    return made && rehomed && sealed && dropped;
 }
 
 struct keeper *keeper_start(const struct keeper_options *options)

@@ -79,12 +79,16 @@ static int newest(const struct migration *list)
     return number;
 }
 
+/* A migration that programs before it can live with says so: SET LOCAL usagebox.runs_with = 'number'. */
 static bool record(struct pg *pg, const struct migration *migration)
 {
     char number[16];
     snprintf(number, sizeof number, "%d", migration->number);
-    PG_RESULT *result = pg_query(pg, "INSERT INTO schema_migration (number, name) VALUES ($1::int, $2)",
-                                 (const char *[]){number, migration->name}, 2);
+    PG_RESULT *result =
+        pg_query(pg,
+                 "INSERT INTO schema_migration (number, name, runs_with) VALUES ($1::int, $2, "
+                 "nullif(current_setting('usagebox.runs_with', true), '')::int)",
+                 (const char *[]){number, migration->name}, 2);
     return result;
 }
 

@@ -244,7 +244,7 @@ bool seal_drop_segments(struct pg *pg, void (*said)(void *context, const char *t
     static const char sql[] =
         "SELECT segment FROM (SELECT day, 'dedupe_segment_' || to_char(day, 'YYYYMMDD') AS segment "
         "FROM sealed_day WHERE duplicates = 0) s, "
-        "(SELECT value::int AS lanes FROM setting WHERE name = 'partition_count') n "
+        "lane_count n "
         "WHERE to_regclass(segment) IS NOT NULL AND lanes > 0 AND lanes = "
         "(SELECT count(DISTINCT lane) FROM sealed_day_adoption a WHERE a.day = s.day AND lane < lanes)";
     PG_RESULT *result = pg_query(pg, sql, NULL, 0);

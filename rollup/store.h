@@ -5,6 +5,7 @@
 #define UB_STORE_H
 
 #include "../consumer/ceiling_book.h"
+#include "../consumer/former.h"
 #include "batch.h"
 
 enum store_job_kind {
@@ -26,6 +27,12 @@ enum store_status {
     STORE_FATAL /* an error on any other table: the lanes stop until a person has looked (detail) */
 };
 
+/* Records below an offset, and the partition count by which their producers chose where to put them. */
+struct store_era {
+    int64_t below;
+    int32_t partition_count;
+};
+
 /* One lane's share of STORE_TAKEOVER. Its partition count is settings.partition_count: in: what the topics
  * have, stored if nothing is yet; out: what is stored, which differs when partitions were added. */
 struct store_lane_offset {
@@ -35,6 +42,10 @@ struct store_lane_offset {
     int64_t last_offset; /* -1: none */
     uint64_t last_fingerprint;
     int64_t seen_through_us;
+    bool limited;           /* a repartition is under way: */
+    int64_t limit;          /* nothing is read from here on before all lanes have come to their limits */
+    struct store_era *eras; /* oldest first; beyond them the present count holds */
+    size_t era_count;
 };
 struct store_pending { /* an accepted event of a sealed day whose ceilings were not counted yet */
     uint32_t topic;
@@ -67,10 +78,19 @@ struct store_fact { /* one lane and topic, as STORE_RECOVER read it */
     int64_t next_offset;
 };
 
+enum { STORE_WAITS_BYTES = 120 };
 struct store_settings {
     struct identity_secret secret;
     enum partitioner partitioner;
     int32_t partition_count; /* 0: not stored yet */
+
+    /* Partitions that were added (rollup/repartition.h). */
+    int64_t repartition_id;            /* under way; 0: none is */
+    int32_t repartition_to;            /* how many the topics have by now; 0: none is under way */
+    char waits_for[STORE_WAITS_BYTES]; /* the lanes that have not come to its limits: "0, 3" */
+    int64_t rehomed_batch; /* lanes were re-homed between the batches below and above this one; 0: never */
+    int64_t rehomed_epoch; /* epochs before are lower, epochs since are higher */
+    bool flags_said;       /* all lanes have published their customers' flags since */
 };
 
 struct store_job {
@@ -92,6 +112,9 @@ struct store_job {
     struct store_fact *facts; /* RECOVER: in: topic and partition; out: the rest */
     size_t fact_count;
     bool store_went_back; /* RECOVER: system identifier or timeline is another than before */
+
+    struct former *former_known; /* TAKEOVER in: what other lanes here hold; NULL: nothing */
+    struct former *former;       /* out, given: what the lanes need instead; NULL: nothing else */
 
     /* CATALOGUE out, and TAKEOVER out: */
     struct store_settings settings;

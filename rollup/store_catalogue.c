@@ -24,20 +24,38 @@ static bool read_secret(struct postgres_store *store, const PGresult *result, st
     return true;
 }
 
+/* u: the repartition under way; r: the last one that is done. An adoption's batch was committed behind the
+ * flags that its lane had to publish, or half a minute after them. */
+/* clang-format off */
+static const char settings_sql[] =
+    "SELECT coalesce((SELECT bytes FROM setting WHERE name = 'identity_secret'), ''),"
+    " coalesce((SELECT value FROM setting WHERE name = 'partitioner'), ''), n.lanes,"
+    " coalesce((SELECT value::bigint FROM setting WHERE name = 'ceilings_generation'), 0),"
+    " coalesce(u.repartition_id, 0), coalesce(u.to_count, 0),"
+    " coalesce((SELECT string_agg(lane::text, ', ' ORDER BY lane) FROM (SELECT DISTINCT kafka_partition AS lane"
+    "  FROM repartition_waits ORDER BY 1 LIMIT 20) w), ''),"
+    " coalesce(r.batch_id, 0), coalesce(r.epoch, 0),"
+    " coalesce(r.finished_at < now() - interval '1 minute' AND r.to_count <="
+    "  (SELECT count(*) FROM ceiling_adoption a WHERE a.batch_id > r.batch_id), false)"
+    " FROM lane_count n LEFT JOIN repartition u ON u.finished_at IS NULL LEFT JOIN (SELECT * FROM repartition"
+    "  WHERE finished_at IS NOT NULL ORDER BY repartition_id DESC LIMIT 1) r ON true";
+/* clang-format on */
+
 bool store_read_settings(struct postgres_store *store, struct store_job *job, int64_t *generation)
 {
-    PG_RESULT *result =
-        pg_query(&store->pg,
-                 "SELECT coalesce((SELECT bytes FROM setting WHERE name = 'identity_secret'), ''), "
-                 "coalesce((SELECT value FROM setting WHERE name = 'partitioner'), ''), "
-                 "coalesce((SELECT value::int FROM setting WHERE name = 'partition_count'), 0), "
-                 "coalesce((SELECT value::bigint FROM setting WHERE name = 'ceilings_generation'), 0)",
-                 NULL, 0);
-    if (!result || !read_secret(store, result, &job->settings))
+    PG_RESULT *result = pg_query(&store->pg, settings_sql, NULL, 0);
+    struct store_settings *settings = &job->settings;
+    if (!result || !read_secret(store, result, settings))
         return false;
-    job->settings.partitioner = partitioner_named(pg_text(result, 0, 1));
-    job->settings.partition_count = pg_int4(result, 0, 2);
+    settings->partitioner = partitioner_named(pg_text(result, 0, 1));
+    settings->partition_count = pg_int4(result, 0, 2);
     *generation = pg_int8(result, 0, 3);
+    settings->repartition_id = pg_int8(result, 0, 4);
+    settings->repartition_to = pg_int4(result, 0, 5);
+    snprintf(settings->waits_for, sizeof settings->waits_for, "%s", PQgetvalue(result, 0, 6));
+    settings->rehomed_batch = pg_int8(result, 0, 7);
+    settings->rehomed_epoch = pg_int8(result, 0, 8);
+    settings->flags_said = pg_bool(result, 0, 9);
     return true;
 }
 

@@ -2,6 +2,7 @@
  * events. Big results are read row by row. */
 #include "postgres_store_parts.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -9,6 +10,7 @@ struct restoring {
     struct postgres_store *store;
     struct store_job *job;
     uint16_t day; /* of the segments being read; 0: something else is */
+    bool lacks;   /* the former keys that the engine has do not serve */
 };
 
 static bool no_memory(struct restoring *r)
@@ -116,21 +118,120 @@ static PGresult *list_segment_days(struct postgres_store *store)
         NULL, 0);
 }
 
-static bool restore_keys(struct restoring *r)
+/* What lies before the lanes were re-homed is everybody's: restore_former(). */
+static bool restore_own(struct restoring *r)
 {
-    PG_RESULT *days = list_segment_days(r->store);
-    if (!days)
+    char table[STORE_NAME_BYTES], sql[160];
+    store_day_name(table, "dedupe_segment", r->day);
+    snprintf(sql, sizeof sql, "SELECT lane, keys FROM %s WHERE lane = ANY ($1) AND batch_id > %" PRId64,
+             table, r->job->settings.rehomed_batch);
+    return each(r, sql, add_segment);
+}
+
+static bool add_former(void *context, const PGresult *result)
+{
+    struct restoring *r = context;
+    struct text keys = pg_text(result, 0, 0);
+    if (keys.length % DEDUPE_SEGMENT_BYTES != 0)
+        return pg_fail(&r->store->pg, PG_OTHER, "a dedupe segment of %d is damaged", r->day);
+    return dedupe_segment_restore(r->job->former->keys, r->day, (const uint8_t *)keys.bytes, keys.length) ||
+           no_memory(r);
+}
+
+static bool is_open_for_any(const struct restoring *r)
+{
+    for (size_t i = 0; i < r->job->lane_count; i++)
+        if (!r->job->lanes[i].kept && !is_sealed(&r->job->lanes[i], r->day))
+            return true;
+    return false;
+}
+
+/* sql: $1 is an array of the batch before which keys are everybody's. */
+static bool each_former(struct restoring *r, const char *sql,
+                        bool (*row)(void *context, const PGresult *result))
+{
+    struct pg_columns batch;
+    pg_columns_begin(&batch, "j");
+    pg_put_int8(&batch, r->job->settings.rehomed_batch);
+    bool ok = pg_columns_each(&r->store->pg, sql, &batch, row, r);
+    pg_columns_free(&batch);
+    if (!ok && r->store->pg.failure.trouble == PG_FINE)
+        return no_memory(r);
+    return ok;
+}
+
+/* A day that is open for some lane here keeps its table as long as we look. */
+static bool load_former_day(struct restoring *r)
+{
+    struct former *former = r->job->former;
+    char table[STORE_NAME_BYTES], sql[160];
+    store_day_name(table, "dedupe_segment", r->day);
+    snprintf(sql, sizeof sql, "SELECT keys FROM %s WHERE batch_id < ALL ($1)", table);
+    if (!is_open_for_any(r))
+        return true;
+    if (!each_former(r, sql, add_former))
         return false;
+    return dedupe_day_count(former->keys, r->day) == 0 || former_add_day(former, r->day) || no_memory(r);
+}
+
+static bool note_lack(void *context, const PGresult *result)
+{
+    struct restoring *r = context;
+    r->lacks = r->lacks || pg_bool(result, 0, 0);
+    return true;
+}
+
+static bool look_for_day(struct restoring *r)
+{
+    const struct former *known = r->job->former_known;
+    char table[STORE_NAME_BYTES], sql[160];
+    store_day_name(table, "dedupe_segment", r->day);
+    snprintf(sql, sizeof sql, "SELECT EXISTS (SELECT FROM %s WHERE batch_id < ALL ($1))", table);
+    bool there = false;
+    for (size_t i = 0; i < known->day_count; i++)
+        there = there || known->days[i] == r->day;
+    return there || !is_open_for_any(r) || each_former(r, sql, note_lack);
+}
+
+static bool each_day(struct restoring *r, const PGresult *days, bool (*day)(struct restoring *r))
+{
     for (int row = 0; row < PQntuples(days); row++) {
-        char table[STORE_NAME_BYTES], sql[128];
         r->day = pg_day(days, row, 0);
-        store_day_name(table, "dedupe_segment", r->day);
-        snprintf(sql, sizeof sql, "SELECT lane, keys FROM %s WHERE lane = ANY ($1)", table);
-        if (!each(r, sql, add_segment))
+        if (!day(r))
             return false;
     }
     r->day = 0;
     return true;
+}
+
+/* What the engine has serves if it holds the keys of all days that are open for some lane here. */
+static bool restore_former(struct restoring *r, const PGresult *days)
+{
+    const struct former *known = r->job->former_known;
+    int64_t batch = r->job->settings.rehomed_batch;
+    if (batch == 0)
+        return true;
+    r->lacks = !known || known->batch != batch;
+    if (!r->lacks && !each_day(r, days, look_for_day))
+        return false;
+    if (!r->lacks)
+        return true;
+    r->job->former = former_new(batch);
+    if (!r->job->former)
+        return no_memory(r);
+    if (!each_day(r, days, load_former_day))
+        return false;
+    if (r->job->former->day_count == 0) {
+        former_release(r->job->former);
+        r->job->former = NULL;
+    }
+    return true;
+}
+
+static bool restore_keys(struct restoring *r)
+{
+    PG_RESULT *days = list_segment_days(r->store);
+    return days && each_day(r, days, restore_own) && restore_former(r, days);
 }
 
 /* --- ceilings --- */

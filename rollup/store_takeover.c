@@ -149,6 +149,13 @@ static bool make_arenas(struct postgres_store *store, struct store_job *job)
     return true;
 }
 
+static void read_limit(const PGresult *rows, int row, struct store_lane_offset *offset)
+{
+    offset->limited = !PQgetisnull(rows, row, 8);
+    if (offset->limited)
+        offset->limit = pg_int8(rows, row, 8);
+}
+
 static bool read_offset(struct postgres_store *store, struct store_job *job, const PGresult *rows, int row)
 {
     uint32_t topic;
@@ -172,15 +179,20 @@ static bool read_offset(struct postgres_store *store, struct store_job *job, con
         .last_fingerprint = (uint64_t)pg_int8(rows, row, 5),
         .seen_through_us = pg_time_us(rows, row, 6),
     };
+    read_limit(rows, row, &lane->offsets[topic]);
     return true;
 }
 
 static bool read_offsets(struct postgres_store *store, struct store_job *job)
 {
-    PG_RESULT *rows =
-        query_places(store, job,
-                     "SELECT topic, kafka_partition, epoch, next_offset, last_offset, last_fingerprint, "
-                     "seen_through, chain FROM consumer_offset WHERE " OF_PLACES);
+    PG_RESULT *rows = query_places(
+        store, job,
+        "SELECT o.topic, o.kafka_partition, o.epoch, o.next_offset, o.last_offset, "
+        "o.last_fingerprint, o.seen_through, o.chain, CASE WHEN r.repartition_id IS NOT NULL THEN "
+        "coalesce(e.end_offset, 0) END FROM consumer_offset o LEFT JOIN repartition r ON "
+        "r.finished_at IS NULL LEFT JOIN repartition_end e ON (e.repartition_id, e.topic, "
+        "e.kafka_partition) = (r.repartition_id, o.topic, o.kafka_partition) WHERE (o.topic, "
+        "o.kafka_partition) IN (SELECT * FROM unnest($1, $2))");
     if (!rows)
         return false;
     if ((size_t)PQntuples(rows) != job->lane_count * store->options.topic_count)
@@ -191,11 +203,42 @@ static bool read_offsets(struct postgres_store *store, struct store_job *job)
     return true;
 }
 
+static bool read_era(struct postgres_store *store, struct store_job *job, const PGresult *rows, int row)
+{
+    uint32_t topic;
+    struct store_lane *lane = lane_of(job, pg_int4(rows, row, 1));
+    if (!store_topic_index(store, pg_text(rows, row, 0), &topic))
+        return true;
+    struct store_lane_offset *offset = &lane->offsets[topic];
+    struct store_era *eras = arena_alloc(lane->arena, (offset->era_count + 1) * sizeof *eras);
+    if (!eras)
+        return pg_fail(&store->pg, PG_PASSING, "out of memory");
+    if (offset->era_count > 0)
+        memcpy(eras, offset->eras, offset->era_count * sizeof *eras);
+    eras[offset->era_count++] = (struct store_era){pg_int8(rows, row, 2), pg_int4(rows, row, 3)};
+    offset->eras = eras;
+    return true;
+}
+
+static bool read_eras(struct postgres_store *store, struct store_job *job)
+{
+    PG_RESULT *rows = query_places(
+        store, job,
+        "SELECT topic, kafka_partition, end_offset, from_count FROM repartition_end JOIN repartition "
+        "USING (repartition_id) WHERE finished_at IS NOT NULL AND end_offset > 0 AND " OF_PLACES
+        " ORDER BY repartition_id");
+    for (int row = 0; rows && row < PQntuples(rows); row++)
+        if (!read_era(store, job, rows, row))
+            return false;
+    return rows;
+}
+
 static bool read_state(struct postgres_store *store, struct store_job *job)
 {
     int64_t generation = 0;
     return store_begin(store, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") &&
-           read_offsets(store, job) && store_read_settings(store, job, &generation) &&
+           read_offsets(store, job) && read_eras(store, job) &&
+           store_read_settings(store, job, &generation) &&
            (generation == job->known_generation ||
             store_read_catalogue(store, generation, &job->catalogue)) &&
            store_restore(store, job) && store_end(store);
@@ -205,6 +248,10 @@ bool store_takeover(struct postgres_store *store, struct store_job *job)
 {
     bool taken = make_arenas(store, job) && end_former_owners(store, job) && raise_epochs(store, job) &&
                  read_state(store, job);
+    if (!taken) {
+        former_release(job->former);
+        job->former = NULL;
+    }
     if (!taken && job->catalogue) {
         ceiling_catalogue_free(job->catalogue);
         job->catalogue = NULL;

@@ -321,11 +321,13 @@ def partition_of(key, count):
 # --- the whole -------------------------------------------------------------------------------------------------
 
 class Oracle:
-    """partition: which partition a key belongs to, and of how many."""
+    """partition: which partition a key belongs to, and of how many. eras: partitions were added; ({(topic, partition):
+    end offset}, the number of partitions that holds below), oldest first."""
 
     def __init__(self, partitions, partition=partition_of, now=None, max_age=timedelta(days=400),
-                 max_future=timedelta(minutes=5), dimensions=()):
-        self.lane_of = lambda key: partition(key, partitions)
+                 max_future=timedelta(minutes=5), dimensions=(), eras=()):
+        self.partition, self.counts, self.ends = partition, [count for _, count in eras], [ends for ends, _ in eras]
+        self.counts.append(partitions)
         now = now or datetime.now(timezone.utc)
         self.earliest, self.latest = now - max_age, now + max_future
         self.dimensions = sorted(dimensions)
@@ -335,9 +337,13 @@ class Oracle:
     def judge(self, records):
         """Records of one topic in any order. Of several topics: as long as no two of them hold the same id with
         different contents, for a lane reads its topics side by side."""
-        for record in sorted(records, key=lambda r: (r.partition, r.topic, r.offset)):
+        for record in sorted(records, key=lambda r: (self._era(r), r.partition, r.topic, r.offset)):
             self.outcome.verdicts[record.place] = self._verdict(record)
         return self.outcome
+
+    def _era(self, record):
+        place = (record.topic, record.partition)
+        return next((era for era, ends in enumerate(self.ends) if record.offset < ends.get(place, 0)), len(self.ends))
 
     def _verdict(self, record):
         try:
@@ -358,7 +364,7 @@ class Oracle:
             refuse("in_future")
         if record.key != event.customer_id.encode():
             refuse("key_mismatch")
-        if self.lane_of(record.key) != record.partition:
+        if self.partition(record.key, self.counts[self._era(record)]) != record.partition:
             refuse("wrong_partition")
         return event
 

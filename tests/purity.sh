@@ -29,7 +29,7 @@ LIST
     # hashes, and bytes as text
     echo 'crypto_(shorthash_siphashx24|generichash_(init|update|final))|sodium_bin2(hex|base64)'
     # JSON in memory
-    echo 'json_(delete|dumpb|loadb|integer_value|string|string_length|string_value|object|object_get|object_set_new)'
+    echo 'json_(array_get|delete|dumpb|loadb|integer_value|string|string_length|string_value|object|object_get|object_set_new)'
     # simdjson, and the C++ that it is made and freed with
     echo '_ZN8simdjson(13validate_utf8|25get_active_implementation)E.*|_ZSt7nothrow|_Znwm.*|_ZdlPv.*'
 }

@@ -11,7 +11,7 @@ FRAME = re.compile(r"(BEGIN|COMMIT|ROLLBACK|SET|CREATE TEMPORARY TABLE)\b|SELECT
 OF_A_LANE = re.compile(r"\b(consumer_offset|batch_ledger|dead_letter|ceiling_adoption|sealed_day_adoption|"
                        r"ceiling_pending|dedupe_segment_\d{8})\b")
 # small, read by all and rarely written: a copy on each server
-REFERENCE = re.compile(r"\b(meter|setting|ceiling|sealed_day|schema_migration)\b|\bto_regclass\b|\bpg_")
+REFERENCE = re.compile(r"\b(meter|setting|ceiling|sealed_day|schema_migration|repartition|repartition_end)\b|\bto_regclass\b|\bpg_")
 
 
 def statements_of(log_text, pids):

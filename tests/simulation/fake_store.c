@@ -459,12 +459,12 @@ static void take_lane(struct process *process, struct store_lane *lane)
             *row = (struct sim_offset){.exists = true, .next_offset = -1, .last_offset = -1};
         row->epoch = lane->epoch;
         row->owner = process->number;
-        lane->offsets[t] = (struct store_lane_offset){t,
-                                                      row->next_offset < 0,
-                                                      row->next_offset,
-                                                      row->last_offset,
-                                                      row->last_fingerprint,
-                                                      row->seen_through_us};
+        lane->offsets[t] = (struct store_lane_offset){.topic = t,
+                                                      .fresh = row->next_offset < 0,
+                                                      .next_offset = row->next_offset,
+                                                      .last_offset = row->last_offset,
+                                                      .last_fingerprint = row->last_fingerprint,
+                                                      .seen_through_us = row->seen_through_us};
     }
     world_trace(world, "process %d takes lane %d over, epoch %" PRId64 "%s", process->number, lane->lane,
                 lane->epoch, lane->kept ? " (kept)" : "");
@@ -481,7 +481,8 @@ static void read_settings(struct process *process, struct store_job *job)
     struct sim_database *db = &world->database;
     if (db->partition_count == 0 && job->kind == STORE_TAKEOVER)
         db->partition_count = job->settings.partition_count;
-    job->settings = (struct store_settings){*world_secret(), db->partitioner, db->partition_count};
+    job->settings = (struct store_settings){
+        .secret = *world_secret(), .partitioner = db->partitioner, .partition_count = db->partition_count};
     if (job->known_generation != db->generation)
         job->catalogue = sim_catalogue(world);
     if (job->kind != STORE_CATALOGUE)

@@ -2,22 +2,26 @@
 # A private Kafka and a private PostgreSQL on loopback, for the demo and the tests. They touch nothing of the
 # system's, and all they hold is in one directory.
 #
-#   deploy/stack.sh start DIR [--partitions-default N]   make what is missing, start both, write DIR/env
+#   deploy/stack.sh start DIR [OPTION...]                make what is missing, start both, write DIR/env
+#       --partitions-default N   of topics that are made without saying how many
+#       --brokers N              one; with three, topics have three replicas, of which two must acknowledge
+#       --proxied                brokers also listen where no client looks, for a proxy between the two to connect to
 #   deploy/stack.sh stop DIR                             stop both; what they hold stays
 #   deploy/stack.sh remove DIR                           stop both and delete DIR
 #   deploy/stack.sh status DIR                           what runs; exit 0 if both do
-#   deploy/stack.sh kafka-start DIR | kafka-stop DIR [--kill]
+#   deploy/stack.sh kafka-start DIR [N] | kafka-stop DIR [--kill] [N]     all brokers, or the Nth
 #   deploy/stack.sh pg-start DIR    | pg-stop DIR [smart|fast|immediate]
 #   deploy/stack.sh kafka-tool DIR CLASS [ARGUMENT...]   an admin tool of Kafka, such as TopicCommand --list
 #   deploy/stack.sh psql DIR [ARGUMENT...]
 #
-# SECURE=1 at the first start: PostgreSQL speaks TLS only; Kafka listens at KAFKA_TLS (client certificates), KAFKA_SASL
+# SECURE=1 at the first start, with one broker: PostgreSQL speaks TLS only; Kafka listens at KAFKA_TLS (client certificates), KAFKA_SASL
 # (TLS, user usagebox by SCRAM-SHA-512 or PLAIN) and KAFKA_EXPIRED (an expired certificate), too. DIR/tls holds their
 # certificates, and Kafka's password in kafka-password.
 #
-# DIR/env holds KAFKA (host:port), PGDSN (of the superuser, for this server alone) and the process ids, in shell
-# syntax. Ports are chosen at the first start and kept. Run as root, PostgreSQL runs as postgres or nobody, who
-# must be able to reach DIR.
+# DIR/env holds KAFKA (host:port, by comma), PGDSN (of the superuser, for this server alone) and the process ids, in
+# shell syntax; with --proxied also KAFKA_PROXIED, which clients are told to connect to and nobody listens on, and
+# KAFKA_BEHIND, where brokers listen instead. How many brokers, and all ports, are chosen at the first start and kept.
+# Run as root, PostgreSQL runs as postgres or nobody, who must be able to reach DIR.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -67,13 +71,28 @@ free_port() {
     die "found no free port"
 }
 
+free_ports() {
+    local ports=()
+    for _ in $(seq "$1"); do ports+=("$(free_port)"); done
+    echo "${ports[*]}"
+}
+
 choose_ports() {
     [ ! -e "$dir/ports" ] || return 0
-    local name
-    for name in kafka controller pg tls sasl expired; do
-        printf '%s_port=%d\n' "$name" "$(free_port)"
-    done >"$dir/ports.new"
+    local behind=0
+    [ -z "$proxied" ] || behind=$brokers
+    {
+        printf 'kafka_port=(%s)\ncontroller_port=(%s)\n' "$(free_ports "$brokers")" "$(free_ports "$brokers")"
+        printf 'proxied_port=(%s)\nbehind_port=(%s)\n' "$(free_ports "$behind")" "$(free_ports "$behind")"
+        printf 'pg_port=%d\ntls_port=%d\nsasl_port=%d\nexpired_port=%d\n' "$(free_port)" "$(free_port)" \
+            "$(free_port)" "$(free_port)"
+    } >"$dir/ports.new"
     mv "$dir/ports.new" "$dir/ports"
+}
+
+# addresses PORT...: by comma
+addresses() {
+    [ $# -eq 0 ] || printf '127.0.0.1:%d\n' "$@" | paste -sd,
 }
 
 # --- certificates --------------------------------------------------------------------------------------------
@@ -83,38 +102,72 @@ is_secure() { [ -e "$dir/tls/made" ]; }
 # Only a stack that is made now can become a secure one.
 tls_make() {
     [ "${SECURE:-0}" != 0 ] && ! [ -e "$dir/kafka/server.properties" ] && ! [ -e "$dir/pg/made" ] && ! is_secure || return 0
+    [ "${#kafka_port[@]}" = 1 ] || die "SECURE=1 goes with one broker"
     rm -rf "$dir/tls"
     "$here/certificates.sh" "$dir/tls" || die "the certificates could not be made"
     head -c 12 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$dir/tls/kafka-password"
     touch "$dir/tls/made"
 }
 
-# --- Kafka: one KRaft broker, from its Maven artifacts -------------------------------------------------------
+# --- Kafka: KRaft brokers, from its Maven artifacts ----------------------------------------------------------
 
 kafka_java() {
     java "-Dlog4j.configuration=file:$here/kafka/log4j.properties" "$@"
 }
 
+# The functions below work on broker number $broker, whose files are in $home.
+choose_broker() {
+    broker=$1 home=$dir/kafka
+    [ "$broker" = 1 ] || home=$dir/kafka-$broker
+}
+
+# each_broker FUNCTION [ARGUMENT...]: of all, or of the one in $only
+each_broker() {
+    local number
+    for number in ${only:-$(seq "${#kafka_port[@]}")}; do
+        choose_broker "$number"
+        "$@"
+    done
+}
+
+quorum() {
+    local number voters=()
+    for number in $(seq "${#controller_port[@]}"); do
+        voters+=("$number@127.0.0.1:${controller_port[number - 1]}")
+    done
+    (IFS=, && echo "${voters[*]}")
+}
+
 kafka_properties() {
+    local replicas=${#kafka_port[@]} proxied='' behind=''
+    [ "$replicas" -le 3 ] || replicas=3
+    if [ "${#behind_port[@]}" -gt 0 ]; then
+        behind=,PROXIED://127.0.0.1:${behind_port[broker - 1]}
+        proxied=,PROXIED://127.0.0.1:${proxied_port[broker - 1]}
+    fi
     cat <<PROPERTIES
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$controller_port
+node.id=$broker
+controller.quorum.voters=$(quorum)
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-listeners=PLAINTEXT://127.0.0.1:$kafka_port,CONTROLLER://127.0.0.1:$controller_port
-advertised.listeners=PLAINTEXT://127.0.0.1:$kafka_port
-log.dirs=$dir/kafka/data
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:${kafka_port[broker - 1]},CONTROLLER://127.0.0.1:${controller_port[broker - 1]}$behind
+advertised.listeners=PLAINTEXT://127.0.0.1:${kafka_port[broker - 1]}$proxied
+log.dirs=$home/data
 num.partitions=$1
 auto.create.topics.enable=false
 # Record times are the producer's: tests choose them. In production usage topics want
 # message.timestamp.type=LogAppendTime, set per topic.
 message.max.bytes=4194304
-# one broker
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+# what one broker loses, others have
+default.replication.factor=$replicas
+min.insync.replicas=$((replicas / 2 + 1))
+offsets.topic.replication.factor=$replicas
+transaction.state.log.replication.factor=$replicas
+transaction.state.log.min.isr=$((replicas / 2 + 1))
+# a broker that is back leads again soon
+leader.imbalance.check.interval.seconds=10
 # small, so that it starts fast and rebalances at once
 offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
@@ -155,70 +208,86 @@ listener.name.sasl.scram-sha-512.sasl.jaas.config=$scram required;
 PROPERTIES
 }
 
+# one id for all brokers
+cluster_id() {
+    [ -e "$dir/cluster-id" ] || head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | tr -d '=' >"$dir/cluster-id"
+    cat "$dir/cluster-id"
+}
+
 kafka_make() {
-    [ ! -e "$dir/kafka/server.properties" ] || return 0
+    [ ! -e "$home/server.properties" ] || return 0
     [ -d "$kafka_libs" ] || die "no Kafka in $kafka_libs: run deploy/install-deps.sh demo"
-    rm -rf "$dir/kafka"
-    mkdir -p "$dir/kafka/data"
-    local cluster_id
-    cluster_id=$(head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | tr -d '=')
+    rm -rf "$home"
+    mkdir -p "$home/data"
     local users=()
     ! is_secure || users=(--add-scram "SCRAM-SHA-512=[name=usagebox,password=$(cat "$dir/tls/kafka-password")]")
-    (umask 077 && kafka_properties "$partitions_default" >"$dir/kafka/server.properties.new")
+    (umask 077 && kafka_properties "$partitions_default" >"$home/server.properties.new")
     kafka_java -Xmx128m -XX:TieredStopAtLevel=1 -cp "$kafka_libs/*" kafka.tools.StorageTool format \
-        -t "$cluster_id" -c "$dir/kafka/server.properties.new" "${users[@]}" >"$dir/kafka/log" 2>&1 ||
-        die_with_log "$dir/kafka/log" "Kafka's storage could not be formatted"
-    mv "$dir/kafka/server.properties.new" "$dir/kafka/server.properties"
+        -t "$(cluster_id)" -c "$home/server.properties.new" "${users[@]}" >"$home/log" 2>&1 ||
+        die_with_log "$home/log" "Kafka's storage could not be formatted"
+    mv "$home/server.properties.new" "$home/server.properties"
 }
 
 # The process id, if that process is still the broker of this directory.
 kafka_pid() {
     local pid
-    pid=$(cat "$dir/kafka/pid" 2>/dev/null) || return 1
-    tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qxF "$dir/kafka/server.properties" && echo "$pid"
+    pid=$(cat "$home/pid" 2>/dev/null) || return 1
+    tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qxF "$home/server.properties" && echo "$pid"
 }
 
 kafka_is_gone() { ! kafka_pid >/dev/null; }
-kafka_started_or_died() { grep -q 'Kafka Server started' "$dir/kafka/log" || kafka_is_gone; }
+kafka_started_or_died() { grep -q 'Kafka Server started' "$home/log" || kafka_is_gone; }
 
 kafka_launch() {
     kafka_is_gone || return 0
     kafka_make
-    [ ! -e "$dir/kafka/log" ] || mv "$dir/kafka/log" "$dir/kafka/log.before"
-    cd "$dir/kafka"
+    [ ! -e "$home/log" ] || mv "$home/log" "$home/log.before"
+    cd "$home"
     # in a session of its own: Ctrl-C in a demo must reach the demo alone
     setsid java "-Dlog4j.configuration=file:$here/kafka/log4j.properties" "-Xmx$kafka_heap" -XX:+UseSerialGC \
-        -XX:+ExitOnOutOfMemoryError -cp "$kafka_libs/*" kafka.Kafka "$dir/kafka/server.properties" \
-        </dev/null >"$dir/kafka/log" 2>&1 9>&- &
-    echo $! >"$dir/kafka/pid"
+        -XX:+ExitOnOutOfMemoryError -cp "$kafka_libs/*" kafka.Kafka "$home/server.properties" \
+        </dev/null >"$home/log" 2>&1 9>&- &
+    echo $! >"$home/pid"
     disown
     cd - >/dev/null
-    wait_until 5 kafka_pid >/dev/null || die_with_log "$dir/kafka/log" "Kafka did not start"
+    wait_until 5 kafka_pid >/dev/null || die_with_log "$home/log" "Kafka did not start"
 }
 
 kafka_await() {
+    local port=${kafka_port[broker - 1]}
     wait_until "$start_timeout_s" kafka_started_or_died ||
-        die_with_log "$dir/kafka/log" "Kafka was not ready after $start_timeout_s s"
-    ! kafka_is_gone || die_with_log "$dir/kafka/log" "Kafka ended while it started"
-    port_answers "$kafka_port" || die_with_log "$dir/kafka/log" "Kafka does not answer on port $kafka_port"
+        die_with_log "$home/log" "Kafka was not ready after $start_timeout_s s"
+    ! kafka_is_gone || die_with_log "$home/log" "Kafka ended while it started"
+    port_answers "$port" || die_with_log "$home/log" "Kafka does not answer on port $port"
 }
 
 kafka_start() {
-    kafka_launch
-    kafka_await
+    only=${1:-}
+    each_broker kafka_launch
+    each_broker kafka_await
 }
 
-kafka_stop() {
-    local pid signal=TERM
-    [ "${1:-}" != --kill ] || signal=KILL
+kafka_end() {
+    local pid
     if pid=$(kafka_pid); then
-        kill -s "$signal" "$pid" 2>/dev/null || true
+        kill -s "$1" "$pid" 2>/dev/null || true
         if ! wait_until 30 kafka_is_gone; then
             kill -KILL "$pid" 2>/dev/null || true
             wait_until 10 kafka_is_gone || die "Kafka (process $pid) does not end"
         fi
     fi
-    rm -f "$dir/kafka/pid"
+    rm -f "$home/pid"
+}
+
+# kafka_stop [--kill] [N]
+kafka_stop() {
+    local signal=TERM
+    if [ "${1:-}" = --kill ]; then
+        signal=KILL
+        shift
+    fi
+    only=${1:-}
+    each_broker kafka_end "$signal"
 }
 
 kafka_tool() {
@@ -226,7 +295,7 @@ kafka_tool() {
     shift
     case $class in *.*) ;; *) class=org.apache.kafka.tools.$class ;; esac
     kafka_java -Xmx256m -XX:TieredStopAtLevel=1 -cp "$kafka_libs/*" "$class" \
-        --bootstrap-server "127.0.0.1:$kafka_port" "$@"
+        --bootstrap-server "$(addresses "${kafka_port[@]}")" "$@"
 }
 
 # --- PostgreSQL ----------------------------------------------------------------------------------------------
@@ -252,8 +321,8 @@ as_pg() {
 
 pg_make() {
     [ ! -e "$dir/pg/made" ] || return 0
-    rm -rf "$dir/pg"
-    mkdir -p "$dir/pg"
+    mkdir -p "$dir/pg" # it may be a file system of its own
+    find "$dir/pg" -mindepth 1 -delete
     head -c 12 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$dir/pg/password"
     if [ "$(id -u)" = 0 ]; then
         chown -R "$(pg_user)" "$dir/pg"
@@ -307,11 +376,16 @@ pg_dsn() { echo "postgresql://postgres:$(cat "$dir/pg/password")@127.0.0.1:$pg_p
 
 # --- both ----------------------------------------------------------------------------------------------------
 
+kafka_pids() { each_broker kafka_pid | paste -sd,; }
+
 write_env() {
+    only=''
     (
         umask 077 # it holds a password
-        printf 'KAFKA=127.0.0.1:%d\nPGDSN=%s\nKAFKA_PID=%s\nPG_PID=%s\nPG_BIN=%s\n' "$kafka_port" "$(pg_dsn)" \
-            "$(kafka_pid || true)" "$(pg_pid)" "$pg_bin" >"$dir/env.new"
+        printf 'KAFKA=%s\nPGDSN=%s\nKAFKA_PID=%s\nPG_PID=%s\nPG_BIN=%s\n' "$(addresses "${kafka_port[@]}")" \
+            "$(pg_dsn)" "$(kafka_pids || true)" "$(pg_pid)" "$pg_bin" >"$dir/env.new"
+        printf 'KAFKA_PROXIED=%s\nKAFKA_BEHIND=%s\n' "$(addresses "${proxied_port[@]}")" \
+            "$(addresses "${behind_port[@]}")" >>"$dir/env.new"
         ! is_secure || printf 'KAFKA_TLS=127.0.0.1:%d\nKAFKA_SASL=127.0.0.1:%d\nKAFKA_EXPIRED=127.0.0.1:%d\n' \
             "$tls_port" "$sasl_port" "$expired_port" >>"$dir/env.new"
     )
@@ -322,9 +396,9 @@ write_env() {
 start() {
     trap 'stop || true' EXIT
     tls_make
-    kafka_launch
+    each_broker kafka_launch
     pg_start
-    kafka_await
+    each_broker kafka_await
     trap - EXIT
 }
 
@@ -333,9 +407,14 @@ stop() {
     pg_stop
 }
 
+kafka_status() {
+    local port=${kafka_port[broker - 1]}
+    if kafka_pid >/dev/null; then echo "Kafka runs on 127.0.0.1:$port"; else echo "Kafka is stopped" && all=1; fi
+}
+
 status() {
     local all=0
-    if kafka_pid >/dev/null; then echo "Kafka runs on 127.0.0.1:$kafka_port"; else echo "Kafka is stopped" && all=1; fi
+    each_broker kafka_status
     if pg_runs; then echo "PostgreSQL runs on 127.0.0.1:$pg_port"; else echo "PostgreSQL is stopped" && all=1; fi
     return "$all"
 }
@@ -343,8 +422,8 @@ status() {
 # remove_all: only what start made is deleted
 remove_all() {
     stop
-    rm -rf "$dir/kafka" "$dir/pg" "$dir/tls"
-    rm -f "$dir/ports" "$dir/env" "$dir/env.new" "$dir/initdb.log" "$dir/lock"
+    rm -rf "$dir/kafka" "$dir"/kafka-* "$dir/pg" "$dir/tls"
+    rm -f "$dir/ports" "$dir/env" "$dir/env.new" "$dir/initdb.log" "$dir/cluster-id" "$dir/lock"
     rmdir "$dir" 2>/dev/null || true
 }
 
@@ -359,26 +438,37 @@ open_dir() {
     exec 9>"$dir/lock"
     flock 9
     choose_ports
-    kafka_port='' controller_port='' pg_port='' tls_port='' sasl_port='' expired_port=''
+    kafka_port=() controller_port=() proxied_port=() behind_port=()
+    pg_port='' tls_port='' sasl_port='' expired_port=''
     # shellcheck source=/dev/null
     . "$dir/ports"
 }
 
+read_options() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --partitions-default) partitions_default=${2:?a number} && shift ;;
+        --brokers) brokers=${2:?a number} && shift ;;
+        --proxied) proxied=yes ;;
+        *) usage >&2 && exit 2 ;;
+        esac
+        shift
+    done
+}
+
 main() {
-    local verb=${1:-help}
+    local verb=${1:-help} directory=${2:-}
     case $verb in help | --help | -h) usage && return ;; esac
     [ $# -ge 2 ] || { usage >&2 && exit 2; }
     pg_bin=$(find_pg_bin)
-    partitions_default=1
-    open_dir "$verb" "$2"
+    partitions_default=1 brokers=1 proxied='' only=''
     shift 2
+    [ "$verb" != start ] || read_options "$@"
+    open_dir "$verb" "$directory"
     case $verb in
-    start)
-        [ "${1:-}" != --partitions-default ] || partitions_default=${2:?a number}
-        start && write_env
-        ;;
+    start) start && write_env ;;
     stop) stop && write_env ;;
-    kafka-start) kafka_start && write_env ;;
+    kafka-start) kafka_start "$@" && write_env ;;
     kafka-stop) kafka_stop "$@" && write_env ;;
     pg-start) pg_start && write_env ;;
     pg-stop) pg_stop "$@" && write_env ;;

@@ -34,14 +34,15 @@ def tail_of(path, lines=60):
 
 
 class Stack:
-    """Names of verbs are those of deploy/stack.sh. Ports stay the same over restarts."""
+    """Names of verbs are those of deploy/stack.sh, options those of its start. Ports stay the same over restarts."""
 
-    def __init__(self, directory, is_ours, secure=False):
+    def __init__(self, directory, is_ours, secure=False, options=()):
         self.directory = pathlib.Path(directory)
         self.is_ours = is_ours
         self.secure = secure
-        self._verb("start")
+        self._verb("start", *options)
         self.kafka = self._env()["KAFKA"]
+        self.brokers = len(self.kafka.split(","))
         self.dsn = self._env()["PGDSN"]  # of the superuser
 
     @classmethod
@@ -65,11 +66,15 @@ class Stack:
             self._verb("remove")
             shutil.rmtree(self.directory, ignore_errors=True)
 
-    def kafka_start(self):
-        self._verb("kafka-start")
+    def kafka_start(self, number=""):
+        """All brokers, or one, from 1 on."""
+        self._verb("kafka-start", number)
 
-    def kafka_stop(self, kill=False):
-        self._verb("kafka-stop", *(["--kill"] if kill else []))
+    def kafka_stop(self, kill=False, number=""):
+        self._verb("kafka-stop", *(["--kill"] if kill else []), number)
+
+    def stop(self):
+        self._verb("stop")
 
     def pg_start(self):
         self._verb("pg-start")
@@ -81,8 +86,16 @@ class Stack:
         """An admin tool of Kafka by its class's name; returns what it printed."""
         return self._verb("kafka-tool", name, *arguments, stdin=stdin)
 
-    def kafka_pid(self):
-        return int(self._env()["KAFKA_PID"])
+    def kafka_pid(self, number=1):
+        return int((self.directory / ("kafka" if number == 1 else f"kafka-{number}") / "pid").read_text())
+
+    def proxied_ports(self):
+        """Of each broker: where clients are told to connect to, and where it listens for the proxy."""
+        return [[int(address.rsplit(":", 1)[1]) for address in self._env()[name].split(",")]
+                for name in ("KAFKA_PROXIED", "KAFKA_BEHIND")]
+
+    def pg_port(self):
+        return int(self.dsn.rsplit(":", 1)[1].split("/")[0])
 
     def logs(self):
         return {"Kafka": self.directory / "kafka/log", "PostgreSQL": self.directory / "pg/log"}

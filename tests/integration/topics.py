@@ -25,9 +25,10 @@ class Topics:
         self.admin = AdminClient({"bootstrap.servers": stack.kafka, **QUIET})
         # larger than an event may be, so that too large ones get through to be refused
         settings = {"max.message.bytes": "4194304", **(usage_settings or {})}
-        self.create(*[NewTopic(name, partitions, 1, config=settings) for name in self.usage],
-                    NewTopic(self.enforcement, partitions, 1, config={"cleanup.policy": "compact"}),
-                    NewTopic(self.dead_letter, partitions, 1))
+        replicas = min(stack.brokers, 3)
+        self.create(*[NewTopic(name, partitions, replicas, config=settings) for name in self.usage],
+                    NewTopic(self.enforcement, partitions, replicas, config={"cleanup.policy": "compact"}),
+                    NewTopic(self.dead_letter, partitions, replicas))
 
     def create(self, *new_topics):
         """The admin client's NewTopic objects. Returns once each partition has a leader."""

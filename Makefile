@@ -166,6 +166,11 @@ fuzz-slice: clang-has-fuzzer $(addprefix $(LIBFUZZER)/,$(FUZZERS))
 	@tests/fuzz/run.sh $(LIBFUZZER) 2 $$(date -u +%Y%m%d) $(FUZZERS)
 .PHONY: clang-has-fuzzer fuzz fuzz-slice
 
+chaos: SECONDS = 120
+chaos: usagebox ## break a real deployment for SECONDS=120 from SEED=1 on; BROKERS=1 or 3, USAGEBOX=build/asan/usagebox
+	/usr/bin/python3 tests/chaos/chaos.py --seconds $(SECONDS) --seed $(SEED) $(if $(BROKERS),--brokers $(BROKERS)) $(ARGS)
+.PHONY: chaos
+
 BENCHES := $(addprefix $(BUILD)/release/bench/,decode decide)
 bench: usagebox $(BENCHES) ## speed beside bare COPY, latency; BENCH_EVENTS, BENCH_ROUNDS; ARGS goes to tests/bench/bench.py
 	/usr/bin/python3 tests/bench/bench.py $(ARGS)

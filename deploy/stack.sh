@@ -14,9 +14,9 @@
 #   deploy/stack.sh kafka-tool DIR CLASS [ARGUMENT...]   an admin tool of Kafka, such as TopicCommand --list
 #   deploy/stack.sh psql DIR [ARGUMENT...]
 #
-# SECURE=1 at the first start, with one broker: PostgreSQL speaks TLS only; Kafka listens at KAFKA_TLS (client certificates), KAFKA_SASL
-# (TLS, user usagebox by SCRAM-SHA-512 or PLAIN) and KAFKA_EXPIRED (an expired certificate), too. DIR/tls holds their
-# certificates, and Kafka's password in kafka-password.
+# SECURE=1 at the first start, with one broker: PostgreSQL speaks TLS only; Kafka listens at KAFKA_TLS (client
+# certificates), KAFKA_SASL (TLS, user usagebox by SCRAM-SHA-512 or PLAIN) and KAFKA_EXPIRED (an expired certificate),
+# too. DIR/tls holds their certificates, and Kafka's password in kafka-password.
 #
 # DIR/env holds KAFKA (host:port, by comma), PGDSN (of the superuser, for this server alone) and the process ids, in
 # shell syntax; with --proxied also KAFKA_PROXIED, which clients are told to connect to and nobody listens on, and

@@ -26,6 +26,10 @@ class MovedClock:
         """Forwards."""
         ahead_s = int(now_s - time.time()) + 1
         assert ahead_s >= self._ahead_s()
+        self.set_ahead(ahead_s)
+
+    def set_ahead(self, ahead_s):
+        """Of the true time; backwards too."""
         self._ahead[:] = struct.pack("q", ahead_s)
 
     def _ahead_s(self):

@@ -130,12 +130,13 @@ def sequence_header(flag):
     return tuple(map(int, re.findall(rb"\d+", dict(flag.record.headers)["sequence"])))
 
 
-def assert_all_decided(scene, flags):
+def assert_all_decided(scene, flags, ceilings=None):
     """No flag without its decision, none of the decisions to be published without a flag, and one decision is one
-    id: the same key and event and state is never flagged under two."""
-    decided = {row.decision_id: row for row in scene.query("SELECT * FROM policy_decision")}
+    id: the same key and event and state is never flagged under two. ceilings: names of those to look at, else all."""
+    decided = {row.decision_id: row for row in scene.query("SELECT * FROM policy_decision")
+               if not ceilings or row.ceiling in ceilings}
     shown, causes = set(), defaultdict(set)
-    for flag in filter(lambda flag: flag.value is not None, flags):
+    for flag in filter(lambda flag: flag.value is not None and (not ceilings or flag.key[1] in ceilings), flags):
         value = flag.value
         assert value["decision_id"] in decided, f"a flag that nobody decided: {value}"
         row = decided[value["decision_id"]]
@@ -178,10 +179,15 @@ def say_late(scene, flag, epoch, count):
     producer.flush()
 
 
+def said(flag):
+    """Whichever time it was said."""
+    return flag.value and {**flag.value, "sequence": None}
+
+
 def wait_mended(scene, timeout_s=20):
     """Until the last message of each key, which compaction keeps, says what the highest one says."""
     def is_mended():
         messages = scene.topics.read(scene.topics.enforcement)
         last = {flag.key: flag for flag in map(Flag.of, messages)}
-        return all(last[key].sequence == flag.sequence for key, flag in scene.topics.flags(messages).items())
+        return all(said(last[key]) == said(flag) for key, flag in scene.topics.flags(messages).items())
     wait_until(is_mended, timeout_s, "the owner to override what came late")

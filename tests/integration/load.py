@@ -8,8 +8,8 @@ from workload import Workload, send
 class Load:
     """Produces in the background, so that there is always something under way. Its records when it has ended."""
 
-    def __init__(self, scene, seed, chunk=400, pause_s=0.05):
-        self.scene, self.workload, self.chunk, self.pause_s = scene, Workload(seed=seed), chunk, pause_s
+    def __init__(self, scene, seed=0, chunk=400, pause_s=0.05, workload=None):
+        self.scene, self.workload, self.chunk, self.pause_s = scene, workload or Workload(seed=seed), chunk, pause_s
         self.records, self.failure = [], None
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run)

@@ -23,8 +23,12 @@ def free_port():
 
 
 def write_config(path, tree):
-    """YAML that a person might have written, from nested dicts, lists and scalars."""
-    pathlib.Path(path).write_text("".join(f"{line}\n" for line in _yaml(tree)))
+    """YAML that a person might have written, from nested dicts, lists and scalars. Who reads it meanwhile has the old
+    one or the new one."""
+    path = pathlib.Path(path)
+    new = path.with_name(path.name + ".new")
+    new.write_text("".join(f"{line}\n" for line in _yaml(tree)))
+    new.replace(path)
 
 
 def _yaml(tree, indent=""):

@@ -77,7 +77,7 @@ class Topics:
         consumer = Consumer({"bootstrap.servers": self.stack.kafka, "group.id": "reader", **QUIET})
         try:
             partitions = consumer.list_topics(name, timeout=30).topics[name].partitions
-            return {p: consumer.get_watermark_offsets(TopicPartition(name, p), timeout=30)[1] for p in partitions}
+            return {p: _high_watermark(consumer, TopicPartition(name, p)) for p in partitions}
         finally:
             consumer.close()
 
@@ -166,6 +166,17 @@ def _wait_for_leaders(admin, name, count):
             return
         assert time.monotonic() < deadline, f"topic {name} has no leaders: {topic}"
         time.sleep(0.05)
+
+
+def _high_watermark(consumer, partition):
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return consumer.get_watermark_offsets(partition, timeout=30)[1]
+        except KafkaException as error:  # its leader has moved
+            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _read_to_end(servers, name, isolation):

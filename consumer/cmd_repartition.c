@@ -50,32 +50,36 @@ static bool describe(struct kafka_admin *kafka, const struct config *config, str
     return kafka_admin_describe(kafka, topics->items, topics->count, error);
 }
 
-/* Partition i of all of them is one lane. */
+static bool is_there(const struct kafka_topic *topic, char error[KAFKA_ERROR_BYTES])
+{
+    if (!topic->exists)
+        snprintf(error, KAFKA_ERROR_BYTES, "there is no topic %s, or this user may not see it", topic->name);
+    else if (topic->leaderless_count > 0)
+        snprintf(error, KAFKA_ERROR_BYTES, "%d partitions of %s have no leader: try again",
+                 topic->leaderless_count, topic->name);
+    return topic->exists && topic->leaderless_count == 0;
+}
+
+/* Partition i of all usage topics is one lane, whose flags go to partition i of the enforcement topic: that
+ * may have more. */
 static bool are_alike(const struct topics *topics, char error[KAFKA_ERROR_BYTES])
 {
-    int32_t most = 0;
-    const char *largest = "";
-    for (size_t i = 0; i < topics->count; i++)
-        if (topics->items[i].partition_count > most) {
-            most = topics->items[i].partition_count;
-            largest = topics->items[i].name;
-        }
-    for (size_t i = 0; i < topics->count; i++) {
-        const struct kafka_topic *topic = &topics->items[i];
-        if (topic->exists && topic->leaderless_count == 0 && topic->partition_count == most)
+    const struct kafka_topic *largest = &topics->items[0], *enforcement = &topics->items[topics->count - 1];
+    for (const struct kafka_topic *topic = largest; topic < enforcement; topic++)
+        if (topic->partition_count > largest->partition_count)
+            largest = topic;
+    for (const struct kafka_topic *topic = topics->items; topic <= enforcement; topic++) {
+        if (!is_there(topic, error))
+            return false;
+        bool fits = topic == enforcement ? topic->partition_count >= largest->partition_count
+                                         : topic->partition_count == largest->partition_count;
+        if (fits)
             continue;
-        if (!topic->exists)
-            snprintf(error, KAFKA_ERROR_BYTES, "there is no topic %s, or this user may not see it",
-                     topic->name);
-        else if (topic->leaderless_count > 0)
-            snprintf(error, KAFKA_ERROR_BYTES, "%d partitions of %s have no leader: try again",
-                     topic->leaderless_count, topic->name);
-        else
-            snprintf(
-                error, KAFKA_ERROR_BYTES,
-                "%s has %d partitions and %s has %d: partition i of all of them is one lane. Add partitions "
-                "(kafka-topics.sh --alter --topic %s --partitions %d), then order this again",
-                topic->name, topic->partition_count, largest, most, topic->name, most);
+        snprintf(error, KAFKA_ERROR_BYTES,
+                 "%s has %d partitions and %s has %d: partition i of all of them is one lane. Add partitions "
+                 "(kafka-topics.sh --alter --topic %s --partitions %d), then order this again",
+                 topic->name, topic->partition_count, largest->name, largest->partition_count, topic->name,
+                 largest->partition_count);
         return false;
     }
     return true;

@@ -1,7 +1,8 @@
 /* The engine's insides, shared by the files that make it up:
  * pipeline.c (the turn), lanes.c (which there are), takeover.c (lanes come and go), rehome.c (partitions are
  * added), intake.c (records to batch), enforce.c (decisions to flags), batching.c (the open batch), settle.c
- * (batches to the store, and rewind), recover.c (the store was lost), ceilings.c (a new catalogue, lane by lane). */
+ * (batches to the store, and rewind), recover.c (the store was lost), ceilings.c (a new catalogue, lane by
+ * lane). */
 #ifndef UB_ENGINE_H
 #define UB_ENGINE_H
 

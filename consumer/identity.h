@@ -1,5 +1,5 @@
 /* What makes two records the same event, and the same content: keyed SipHash-2-4 with 128 bits (Aumasson and
- * Bernstein, "SipHash: a fast short-input PRF"; libsodium's crypto_shorthash_siphashx24).
+ * Bernstein, "SipHash: a fast short-input PRF"); see siphash.h.
  *
  * The hashes are kept in the database, so their input never changes: one byte that says what is hashed (1
  * key, 2 content, 3 fingerprint, 4 digest), then the parts named below, integers as little-endian. A text is

@@ -1,6 +1,7 @@
 /* From records to the open batch: decode, judge the lane, dedupe, count. */
 #include "engine.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 enum { MISPLACED_ALERT_RECORDS = 1000 };
@@ -128,6 +129,19 @@ static void alert_misplaced(struct pipeline *p)
     p->placed = p->misplaced = 0;
 }
 
+/* What is found out about records before their turn comes, so that the memory they will need is on its way
+ * by then: nothing here depends on what becomes of the records before. */
+enum { GLIMPSES = 16 };
+struct glimpse {
+    struct event event; /* undefined, as all that follows, if it is refused */
+    enum refusal refusal;
+    bool sealed; /* its day: neither key nor place are known */
+    uint16_t day;
+    uint32_t content;
+    struct dedupe_key key;
+    struct accumulator_place place; /* unless deciding ahead */
+};
+
 struct intake {
     struct pipeline *p;
     struct lane *lane;
@@ -157,18 +171,18 @@ bool intake_pending(struct pipeline *p, struct lane *lane, const struct event *e
     return count(&in, event, origin, -1) && batch_settle(p->open, origin);
 }
 
-static bool take_new(struct intake *in, const struct event *event, const struct copy_origin *origin,
-                     struct dedupe_key key, uint32_t content, uint16_t day)
+static bool take_new(struct intake *in, const struct glimpse *glimpse, const struct copy_origin *origin)
 {
     struct pipeline *p = in->p;
-    if (!lane_journal(in->lane, key)) {
-        dedupe_remove(in->lane->dedupe, key);
+    if (!lane_journal(in->lane, glimpse->key)) {
+        dedupe_remove(in->lane->dedupe, glimpse->key);
         return false;
     }
-    if (!p->ahead && (!batch_accept(p->open, &p->secret, in->topic->row, event, origin) ||
-                      !batch_segment_add(p->open, in->lane->number, day, key, content)))
+    if (!p->ahead &&
+        (!batch_accept_at(p->open, &p->secret, in->topic->row, &glimpse->event, origin, &glimpse->place) ||
+         !batch_segment_add(p->open, in->lane->number, glimpse->day, glimpse->key, glimpse->content)))
         return false;
-    return count(in, event,
+    return count(in, &glimpse->event,
                  (struct ceiling_origin){in->record->topic, in->record->partition, in->record->offset},
                  in->record->time_ms);
 }
@@ -192,24 +206,23 @@ static bool take_repeat(struct intake *in, const struct event *event, const stru
 }
 
 /* While a lane adopts a seal, its keys of that day are still there, but no new one joins them. */
-static bool take_event(struct intake *in, const struct event *event)
+static bool take_event(struct intake *in, const struct glimpse *glimpse)
 {
     struct pipeline *p = in->p;
     struct lane *lane = in->lane;
-    uint16_t day = (uint16_t)(event->time_us / ENGINE_DAY_US);
+    const struct event *event = &glimpse->event;
     struct copy_origin origin = {text_of(p->options.topics[in->record->topic]), in->record->partition,
                                  in->record->offset, p->now_us, in->record->value};
-    if (lane_day_sealed(lane, day))
+    if (glimpse->sealed)
         return defer(in, event, &origin);
-    struct dedupe_key key = identity_key(&p->secret, event);
-    uint32_t content = identity_content(&p->secret, event), former;
-    if (lane_find_former(lane, key, &former))
-        return take_repeat(in, event, &origin, former == content);
-    switch (dedupe_insert(lane->dedupe, key, content, day)) {
+    uint32_t former;
+    if (lane_find_former(lane, glimpse->key, &former))
+        return take_repeat(in, event, &origin, former == glimpse->content);
+    switch (dedupe_insert(lane->dedupe, glimpse->key, glimpse->content, glimpse->day)) {
     case DEDUPE_NEW:
-        if (!lane_day_adopting(lane, day))
-            return take_new(in, event, &origin, key, content, day);
-        dedupe_remove(lane->dedupe, key);
+        if (!lane_day_adopting(lane, glimpse->day))
+            return take_new(in, glimpse, &origin);
+        dedupe_remove(lane->dedupe, glimpse->key);
         return defer(in, event, &origin);
     case DEDUPE_REPEAT:
         return take_repeat(in, event, &origin, true);
@@ -221,23 +234,64 @@ static bool take_event(struct intake *in, const struct event *event)
     return false;
 }
 
-static bool take_record(struct intake *in)
+/* Says once more why, for the sentence is the decoder's last one only. */
+static bool take_refused(struct intake *in)
 {
     struct pipeline *p = in->p;
     struct event event;
+    enum refusal refusal = event_decode(p->decoder, in->record, p->now_us, &event);
+    if (refusal == REFUSAL_NO_MEMORY)
+        return false;
+    assert(refusal != REFUSAL_NONE);
+    return refuse(in, refusal, decoder_detail(p->decoder));
+}
+
+static bool take_record(struct intake *in, const struct glimpse *glimpse)
+{
+    struct pipeline *p = in->p;
     char detail[320];
     const struct refused_row *refused = find_refused(p, in->record);
     if (refused)
         return refuse(in, REFUSAL_STORE_REFUSED, refused->detail);
-    enum refusal refusal = event_decode(p->decoder, in->record, p->now_us, &event);
-    if (refusal == REFUSAL_NO_MEMORY)
+    if (glimpse->refusal == REFUSAL_NO_MEMORY)
         return false;
-    if (refusal != REFUSAL_NONE)
-        return refuse(in, refusal, decoder_detail(p->decoder));
-    refusal = judge_lane(p, in->record, &event, detail, sizeof detail);
+    if (glimpse->refusal != REFUSAL_NONE)
+        return take_refused(in);
+    enum refusal refusal = judge_lane(p, in->record, &glimpse->event, detail, sizeof detail);
     if (refusal != REFUSAL_NONE)
         return refuse(in, refusal, detail);
-    return take_event(in, &event);
+    return take_event(in, glimpse);
+}
+
+static void glimpse_at(const struct intake *in, const struct record *record, struct glimpse *glimpse)
+{
+    const struct pipeline *p = in->p;
+    glimpse->refusal = event_decode(p->decoder, record, p->now_us, &glimpse->event);
+    if (glimpse->refusal != REFUSAL_NONE)
+        return;
+    glimpse->day = (uint16_t)(glimpse->event.time_us / ENGINE_DAY_US);
+    glimpse->sealed = lane_day_sealed(in->lane, glimpse->day);
+    if (glimpse->sealed)
+        return;
+    glimpse->key = identity_key(&p->secret, &glimpse->event);
+    glimpse->content = identity_content(&p->secret, &glimpse->event);
+    if (!p->ahead)
+        glimpse->place = accumulator_locate(p->open->accumulator, &glimpse->event);
+}
+
+/* Several at a time: they are fetched from memory side by side. */
+static void take_glimpses(const struct intake *in, const struct record *records, size_t count,
+                          struct glimpse glimpses[GLIMPSES])
+{
+    for (size_t i = 0; i < count; i++)
+        glimpse_at(in, &records[i], &glimpses[i]);
+    for (size_t i = 0; i < count; i++) {
+        if (glimpses[i].refusal != REFUSAL_NONE || glimpses[i].sealed)
+            continue;
+        dedupe_prefetch(in->lane->dedupe, glimpses[i].key);
+        if (!in->p->ahead)
+            accumulator_prefetch(in->p->open->accumulator, &glimpses[i].place);
+    }
 }
 
 /* Offsets between position and offset hold no record for us: a transaction's marker or aborted records. The
@@ -283,8 +337,12 @@ static void see_through(struct lane_topic *topic, int64_t time_us, int64_t now_u
 /* True: all went in. False: the batch is full before its records are, or memory is short. */
 static bool take_records(struct pipeline *p, struct intake *in, const struct source_event *event)
 {
+    struct glimpse glimpses[GLIMPSES];
     for (size_t i = 0; i < event->record_count; i++) {
         const struct record *record = in->record = &event->records[i];
+        size_t left = event->record_count - i;
+        if (i % GLIMPSES == 0)
+            take_glimpses(in, record, left < GLIMPSES ? left : GLIMPSES, glimpses);
         if (record->offset < in->topic->position)
             continue;
         if (!take_jump(p, in->topic, record->offset < in->topic->limit ? record->offset : in->topic->limit))
@@ -293,7 +351,7 @@ static bool take_records(struct pipeline *p, struct intake *in, const struct sou
             p->consume_asked = true; /* no more of this partition */
             return true;
         }
-        if (!take_record(in)) {
+        if (!take_record(in, &glimpses[i % GLIMPSES])) {
             engine_out_of_memory(p);
             return false;
         }

@@ -271,16 +271,11 @@ static bool hourly_is(const struct accumulator_rules *rules, const struct hourly
     return true;
 }
 
-/* key: hash of what both kinds of rows have in common. */
-static struct hourly_entry *hourly_of(struct accumulator *accumulator, struct row_hash key,
+static struct hourly_entry *hourly_of(struct accumulator *accumulator, uint32_t tag,
                                       const struct event *event)
 {
     const struct accumulator_rules *rules = &accumulator->rules;
     int64_t hour_us = hour_of(event->time_us);
-    row_hash_word(&key, (uint64_t)hour_us);
-    for (size_t i = 0; i < rules->dimension_count; i++)
-        row_hash_text(&key, event->lifted[rules->dimensions[i]]);
-    uint32_t tag = (uint32_t)row_hash_end(key);
     size_t probe = tag;
     struct hourly_entry *entry;
     while ((entry = table_find(&accumulator->hourly, tag, &probe)))
@@ -289,9 +284,9 @@ static struct hourly_entry *hourly_of(struct accumulator *accumulator, struct ro
     return hourly_insert(accumulator, tag, event, hour_us);
 }
 
-static bool hourly_add(struct accumulator *accumulator, struct row_hash key, const struct event *event)
+static bool hourly_add(struct accumulator *accumulator, uint32_t tag, const struct event *event)
 {
-    struct hourly_entry *entry = hourly_of(accumulator, key, event);
+    struct hourly_entry *entry = hourly_of(accumulator, tag, event);
     if (!entry)
         return false;
     struct hourly_row *row = &entry->row;
@@ -340,12 +335,8 @@ static bool run_is(const struct run_row *row, const struct event *event)
            text_equal(row->user_id, event->lifted[LIFTED_USER_ID]);
 }
 
-static struct run_row *run_of(struct accumulator *accumulator, struct row_hash key, const struct event *event)
+static struct run_row *run_of(struct accumulator *accumulator, uint32_t tag, const struct event *event)
 {
-    row_hash_text(&key, event->lifted[LIFTED_RUN_ID]);
-    row_hash_text(&key, event->lifted[LIFTED_AGENT_ID]);
-    row_hash_text(&key, event->lifted[LIFTED_USER_ID]);
-    uint32_t tag = (uint32_t)row_hash_end(key);
     size_t probe = tag;
     struct run_row *row;
     while ((row = table_find(&accumulator->runs, tag, &probe)))
@@ -354,9 +345,9 @@ static struct run_row *run_of(struct accumulator *accumulator, struct row_hash k
     return run_insert(accumulator, tag, event);
 }
 
-static bool run_add(struct accumulator *accumulator, struct row_hash key, const struct event *event)
+static bool run_add(struct accumulator *accumulator, uint32_t tag, const struct event *event)
 {
-    struct run_row *row = run_of(accumulator, key, event);
+    struct run_row *row = run_of(accumulator, tag, event);
     if (!row)
         return false;
     if (row->parent_run_id.length == 0 && event->lifted[LIFTED_PARENT_RUN_ID].length > 0) {
@@ -371,17 +362,78 @@ static bool run_add(struct accumulator *accumulator, struct row_hash key, const 
     return decimal_add(&row->quantity, event->quantity);
 }
 
-bool accumulator_add(struct accumulator *accumulator, const struct event *event)
+/* key: hash of what both kinds of rows have in common. */
+static uint32_t hourly_tag(const struct accumulator_rules *rules, struct row_hash key,
+                           const struct event *event)
 {
-    struct row_hash key = row_hash_begin(accumulator->rules.hash_seed);
+    row_hash_word(&key, (uint64_t)hour_of(event->time_us));
+    for (size_t i = 0; i < rules->dimension_count; i++)
+        row_hash_text(&key, event->lifted[rules->dimensions[i]]);
+    return (uint32_t)row_hash_end(key);
+}
+
+static uint32_t run_tag(struct row_hash key, const struct event *event)
+{
+    row_hash_text(&key, event->lifted[LIFTED_RUN_ID]);
+    row_hash_text(&key, event->lifted[LIFTED_AGENT_ID]);
+    row_hash_text(&key, event->lifted[LIFTED_USER_ID]);
+    return (uint32_t)row_hash_end(key);
+}
+
+static void prefetch_slot(const struct table *table, uint32_t tag)
+{
+    if (table->slot_count > 0)
+        __builtin_prefetch(&table->slots[tag & (table->slot_count - 1)]);
+}
+
+struct accumulator_place accumulator_locate(const struct accumulator *accumulator, const struct event *event)
+{
+    const struct accumulator_rules *rules = &accumulator->rules;
+    struct row_hash key = row_hash_begin(rules->hash_seed);
     row_hash_text(&key, event->customer_id);
     row_hash_text(&key, event->meter);
     row_hash_text(&key, event->model);
+    struct accumulator_place place = {.hourly_tag = hourly_tag(rules, key, event)};
+    prefetch_slot(&accumulator->hourly, place.hourly_tag);
+    place.in_run = rules->runs && event->lifted[LIFTED_RUN_ID].length > 0;
+    if (place.in_run) {
+        place.run_tag = run_tag(key, event);
+        prefetch_slot(&accumulator->runs, place.run_tag);
+    }
+    return place;
+}
+
+/* A row and its texts, which follow it. */
+static void prefetch_row(const struct table *table, uint32_t tag)
+{
+    enum { LINE_BYTES = 64, ROW_LINES = 4 };
+    if (table->slot_count == 0)
+        return;
+    const struct slot *slot = &table->slots[tag & (table->slot_count - 1)];
+    if (slot->row && slot->tag == tag)
+        for (int line = 0; line < ROW_LINES; line++)
+            __builtin_prefetch((const char *)slot->row + line * LINE_BYTES, 1);
+}
+
+void accumulator_prefetch(const struct accumulator *accumulator, const struct accumulator_place *place)
+{
+    prefetch_row(&accumulator->hourly, place->hourly_tag);
+    if (place->in_run)
+        prefetch_row(&accumulator->runs, place->run_tag);
+}
+
+bool accumulator_add_at(struct accumulator *accumulator, const struct accumulator_place *place,
+                        const struct event *event)
+{
     accumulator->hourly_is_sorted = false;
-    if (!hourly_add(accumulator, key, event))
-        return false;
-    bool in_run = accumulator->rules.runs && event->lifted[LIFTED_RUN_ID].length > 0;
-    return !in_run || run_add(accumulator, key, event);
+    return hourly_add(accumulator, place->hourly_tag, event) &&
+           (!place->in_run || run_add(accumulator, place->run_tag, event));
+}
+
+bool accumulator_add(struct accumulator *accumulator, const struct event *event)
+{
+    struct accumulator_place place = accumulator_locate(accumulator, event);
+    return accumulator_add_at(accumulator, &place, event);
 }
 
 /* Bytewise, as COLLATE "C" sorts. */

@@ -55,8 +55,23 @@ size_t accumulator_bytes(const struct accumulator *accumulator);
 /* What of it is for rows added since the last reset. */
 size_t accumulator_used_bytes(const struct accumulator *accumulator);
 
+/* Where an event's rows are looked for: hashes of their keys. It stays true. */
+struct accumulator_place {
+    uint32_t hourly_tag;
+    uint32_t run_tag;
+    bool in_run;
+};
+
+/* Starts fetching what leads to the rows. */
+struct accumulator_place accumulator_locate(const struct accumulator *accumulator, const struct event *event);
+
+/* Starts fetching the rows themselves, some time after they were located. */
+void accumulator_prefetch(const struct accumulator *accumulator, const struct accumulator_place *place);
+
 /* Adds one accepted event. False: out of memory or a sum beyond 128 bits; the batch must then be given up. */
 bool accumulator_add(struct accumulator *accumulator, const struct event *event);
+bool accumulator_add_at(struct accumulator *accumulator, const struct accumulator_place *place,
+                        const struct event *event);
 
 /* Sorts the rows in the order of their tables' primary keys (bytewise), so that two writers never deadlock,
  * and hands them out: by customer_id, hour, meter, model, dimensions, and by customer_id, run_id, agent_id,

@@ -39,14 +39,15 @@ bool batch_add_partition(struct batch *batch, const struct batch_partition *part
     return true;
 }
 
-bool batch_accept(struct batch *batch, const struct identity_secret *secret, size_t partition,
-                  const struct event *event, const struct copy_origin *origin)
+bool batch_accept_at(struct batch *batch, const struct identity_secret *secret, size_t partition,
+                     const struct event *event, const struct copy_origin *origin,
+                     const struct accumulator_place *place)
 {
     struct batch_partition *part = part_of(batch, partition);
     struct batch_day *day = batch_day_of(batch, day_of(event->time_us));
     if (!day || !buffer_reserve(&day->rows, copy_row_bound(event, origin)))
         return false;
-    if (!accumulator_add(batch->accumulator, event))
+    if (!accumulator_add_at(batch->accumulator, place, event))
         return false;
     day->rows.size_bytes += copy_row(event, origin, day->rows.bytes + day->rows.size_bytes);
     day->row_count++;
@@ -55,6 +56,13 @@ bool batch_accept(struct batch *batch, const struct identity_secret *secret, siz
     batch->row_count++;
     batch->event_count++;
     return true;
+}
+
+bool batch_accept(struct batch *batch, const struct identity_secret *secret, size_t partition,
+                  const struct event *event, const struct copy_origin *origin)
+{
+    struct accumulator_place place = accumulator_locate(batch->accumulator, event);
+    return batch_accept_at(batch, secret, partition, event, origin, &place);
 }
 
 bool batch_defer(struct batch *batch, size_t partition, const struct event *event,

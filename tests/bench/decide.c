@@ -1,13 +1,14 @@
 /* What deciding costs by event, through the pure parts that the engine is made of: each stage does all that
- * the one before it does, and one thing more. Prints: name, ns of the best round, ns of the median round. */
+ * the one before it does, and one thing more. Prints: name, ns of the best round, ns of the median round.
+ *   decide [STAGE]   one stage alone, for a profiler */
 #include "bench.h"
 #include "consumer/ceiling_book.h"
 #include "rollup/batch.h"
 
 enum { STREAM_BYTES = 256 << 10 };
-enum stage { DECODE, DEDUPE, CEILINGS, ROWS, RUNS, STAGES };
-static const char *const stage_names[STAGES] = {"decode", "with_dedupe", "with_ceilings",
-                                                "with_rows_and_hourly", "with_runs"};
+enum stage { DECODE, DEDUPE, CEILINGS, HOURLY, RUNS, ROWS, STAGES };
+static const char *const stage_names[STAGES] = {"decode",      "with_dedupe", "with_ceilings",
+                                                "with_hourly", "with_runs",   "with_rows"};
 
 /* All that one round uses; made outside of what is measured, as it is once per process. */
 struct bench {
@@ -37,39 +38,79 @@ static void stream(struct batch *batch)
             buffer_reset(&batch->days[i].rows);
 }
 
-static void take(struct bench *bench, const struct record *record)
-{
+/* What the engine finds out about some records before it takes them one by one. */
+enum { GLIMPSES = 16 };
+struct glimpse {
     struct event event;
-    must(event_decode(bench->decoder, record, BENCH_NOW_US, &event) == REFUSAL_NONE,
+    struct dedupe_key key;
+    uint32_t content;
+    uint16_t day;
+    struct accumulator_place place;
+};
+
+static void glimpse_at(const struct bench *bench, const struct record *record, struct glimpse *glimpse)
+{
+    struct event *event = &glimpse->event;
+    must(event_decode(bench->decoder, record, BENCH_NOW_US, event) == REFUSAL_NONE,
          "a good event is refused");
+    glimpse->day = (uint16_t)(event->time_us / (INT64_C(86400) * 1000000));
+    if (bench->stage >= DEDUPE) {
+        glimpse->key = identity_key(&bench->secret, event);
+        glimpse->content = identity_content(&bench->secret, event);
+    }
+    if (bench->stage >= HOURLY)
+        glimpse->place = accumulator_locate(bench->batch->accumulator, event);
+}
+
+static void take_glimpses(const struct bench *bench, const struct record *records,
+                          struct glimpse glimpses[GLIMPSES])
+{
+    for (size_t i = 0; i < GLIMPSES; i++)
+        glimpse_at(bench, &records[i], &glimpses[i]);
+    for (size_t i = 0; i < GLIMPSES; i++) {
+        if (bench->stage >= DEDUPE)
+            dedupe_prefetch(bench->dedupe, glimpses[i].key);
+        if (bench->stage >= HOURLY)
+            accumulator_prefetch(bench->batch->accumulator, &glimpses[i].place);
+    }
+}
+
+static void take(struct bench *bench, const struct record *record, const struct glimpse *glimpse)
+{
+    const struct event *event = &glimpse->event;
     if (bench->stage < DEDUPE)
         return;
-    struct dedupe_key key = identity_key(&bench->secret, &event);
-    uint32_t content = identity_content(&bench->secret, &event);
-    uint16_t day = (uint16_t)(event.time_us / (INT64_C(86400) * 1000000));
-    enum dedupe_verdict verdict = dedupe_insert(bench->dedupe, key, content, day);
+    enum dedupe_verdict verdict = dedupe_insert(bench->dedupe, glimpse->key, glimpse->content, glimpse->day);
     if (verdict == DEDUPE_REPEAT)
         return;
     must(verdict == DEDUPE_NEW, "not a new event");
     if (bench->stage >= CEILINGS)
-        must(ceiling_book_count(bench->book, &event, (struct ceiling_origin){0, 0, record->offset},
+        must(ceiling_book_count(bench->book, event, (struct ceiling_origin){0, 0, record->offset},
                                 BENCH_NOW_US, heard, bench),
              "out of memory");
     struct copy_origin origin = {TEXT("usage"), 0, record->offset, BENCH_NOW_US, record->value};
+    if (bench->stage == HOURLY || bench->stage == RUNS)
+        must(accumulator_add_at(bench->batch->accumulator, &glimpse->place, event), "out of memory");
     if (bench->stage >= ROWS)
-        must(batch_accept(bench->batch, &bench->secret, 0, &event, &origin) &&
-                 batch_segment_add(bench->batch, 0, day, key, content),
+        must(batch_accept_at(bench->batch, &bench->secret, 0, event, &origin, &glimpse->place) &&
+                 batch_segment_add(bench->batch, 0, glimpse->day, glimpse->key, glimpse->content),
              "out of memory");
 }
 
+_Static_assert(BENCH_EVENTS % GLIMPSES == 0, "whole groups");
+
 static uint64_t bench_round(struct bench *bench)
 {
+    struct glimpse glimpses[GLIMPSES];
     uint64_t start_ns = cpu_ns();
     for (size_t i = 0; i < BENCH_EVENTS; i++) {
-        take(bench, &bench->corpus->records[i]);
-        if (i % 100 == 99)
+        const struct record *record = &bench->corpus->records[i];
+        if (i % GLIMPSES == 0)
+            take_glimpses(bench, record, glimpses);
+        take(bench, record, &glimpses[i % GLIMPSES]);
+        if (i % GLIMPSES == GLIMPSES - 1)
             stream(bench->batch);
-        if (i % 1000 == 999)
+        if (i % 1024 == 1023)
             decoder_reset(bench->decoder);
     }
     return cpu_ns() - start_ns;
@@ -135,23 +176,42 @@ static void bench_end(struct bench *bench)
     decoder_free(bench->decoder);
 }
 
-int main(void)
+/* All stages take turns, so that what else the machine does hits them alike. */
+static void bench_stages(const struct corpus *corpus, enum stage first, enum stage last)
 {
     static uint64_t rounds_ns[STAGES][BENCH_ROUNDS], sort_ns[BENCH_ROUNDS];
-    struct corpus *corpus = corpus_new();
     for (int round = 0; round < BENCH_ROUNDS; round++)
-        for (enum stage stage = 0; stage < STAGES; stage++) {
+        for (enum stage stage = first; stage <= last; stage++) {
             struct bench bench = {.corpus = corpus, .stage = stage};
             bench_begin(&bench);
             rounds_ns[stage][round] = bench_round(&bench);
             must(stage < CEILINGS || bench.decisions > 0, "no ceiling was crossed");
-            if (stage == RUNS)
+            if (stage == ROWS)
                 sort_ns[round] = sort_rollups(&bench);
             bench_end(&bench);
         }
-    for (enum stage stage = 0; stage < STAGES; stage++)
+    for (enum stage stage = first; stage <= last; stage++)
         report(stage_names[stage], rounds_ns[stage]);
-    report("sort_of_rollups", sort_ns);
+    if (last == ROWS)
+        report("sort_of_rollups", sort_ns);
+}
+
+static enum stage stage_of(const char *name)
+{
+    for (enum stage stage = 0; stage < STAGES; stage++)
+        if (strcmp(stage_names[stage], name) == 0)
+            return stage;
+    must(false, "no such stage");
+    return STAGES;
+}
+
+int main(int argc, char **argv)
+{
+    struct corpus *corpus = corpus_new();
+    if (argc > 1)
+        bench_stages(corpus, stage_of(argv[1]), stage_of(argv[1]));
+    else
+        bench_stages(corpus, 0, STAGES - 1);
     corpus_free(corpus);
     return EXIT_SUCCESS;
 }

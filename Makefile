@@ -179,6 +179,24 @@ bench-dedupe: $(BUILD)/release/bench/dedupe_bench ## time and memory of dedupe b
 	$<
 .PHONY: bench-dedupe
 
+# Of the core, run by all that runs it in one process. The failing side of an assertion is no branch to be taken.
+$(eval $(call build-rules,$(BUILD)/coverage,--coverage -O0))
+$(BUILD)/coverage/%: HARDEN =
+COVERED := $(patsubst tests/unit/%.c,$(BUILD)/coverage/unit/%,$(wildcard tests/unit/test_*.c))
+coverage: $(COVERED) $(BUILD)/coverage/simulate $(BUILD)/coverage/starve $(addprefix $(BUILD)/coverage/fuzz/,$(FUZZERS)) ## branch coverage of the core, file by file, by unit tests, corpora and 100 simulated deployments
+	@find $(BUILD)/coverage -name '*.gcda' -delete
+	@set -e; for t in $(COVERED); do ROUNDS=20000 $$t >$(BUILD)/coverage/log || { cat $(BUILD)/coverage/log; exit 1; }; done
+	@set -e; for f in $(FUZZERS); do $(BUILD)/coverage/fuzz/$$f tests/fuzz/corpus/$$f; done
+	@$(BUILD)/coverage/simulate 1 100
+	@for seed in 1 2 3 4 5 6; do $(BUILD)/coverage/starve $$seed || exit 1; done
+	@gcovr --root . --object-directory $(BUILD)/coverage $(foreach s,$(CORE_OBJ:.o=),--filter '$(s)\.cc?$$') \
+	    --exclude-branches-by-pattern '^ *assert\(' --branches --fail-under-branch 88 $(ARGS)
+.PHONY: coverage
+
+valgrind: usagebox ## a whole run under valgrind: no invalid access, no leak
+	USAGEBOX=tests/valgrind.sh $(PYTEST) -x tests/integration/test_memory.py
+.PHONY: valgrind
+
 # Debian's own Python, for which install-deps.sh installs the clients
 PYTEST := PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest
 

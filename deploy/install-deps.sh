@@ -2,7 +2,7 @@
 # Installs what UsageBox needs on Debian 12: packages through apt, a private Kafka through Maven. Says what and
 # why, asks for nothing, and does nothing where all is there.
 #
-#   deploy/install-deps.sh [build] [demo] [test] [fuzz] [lint] [client]      default: build demo test fuzz
+#   deploy/install-deps.sh [build] [demo] [test] [fuzz] [measure] [lint] [client]      default: build demo test fuzz
 #
 #   USAGEBOX_CACHE   where Kafka's jars and promtool go (default ~/.cache/usagebox); no root needed there
 set -euo pipefail
@@ -70,6 +70,13 @@ packages_fuzz() {
     cat <<'LIST'
 clang-14            compiles the fuzzers
 libclang-rt-14-dev  libFuzzer and the sanitizers of clang (43 MB)
+LIST
+}
+
+packages_measure() {
+    cat <<'LIST'
+gcovr     branch coverage
+valgrind  memory of a whole run
 LIST
 }
 
@@ -166,8 +173,8 @@ main() {
     [ $# -gt 0 ] || groups=(build demo test fuzz)
     for group in "${groups[@]}"; do
         case $group in
-        build | demo | test | fuzz | lint | client) ;;
-        *) die "usage: install-deps.sh [build] [demo] [test] [fuzz] [lint] [client]" ;;
+        build | demo | test | fuzz | measure | lint | client) ;;
+        *) die "usage: install-deps.sh [build] [demo] [test] [fuzz] [measure] [lint] [client]" ;;
         esac
     done
     command -v dpkg-query >/dev/null || die "this is for Debian 12; elsewhere install by hand what it lists"

@@ -233,6 +233,8 @@ static void turn(struct run *run)
         kafka_source_set_secret(run->source, pipeline_secret(run->pipeline));
         run->secret_set = true;
     }
+    metrics_restored(run->metrics, postgres_store_restored(run->store));
+    metrics_kept(run->metrics, keeper_report(run->keeper));
     metrics_publish(run->metrics, run->pipeline, run->config.kafka.usage_topics.items);
 }
 

@@ -57,18 +57,22 @@ void metrics_batch_done(struct metrics *metrics, const struct store_job *job)
     metrics_observe(metrics, METRICS_BATCH_ROWS, rows);
 }
 
-void metrics_restored(struct metrics *metrics, uint64_t keys, uint64_t expected_keys)
+void metrics_restored(struct metrics *metrics, struct postgres_store_restored restored)
 {
-    metrics->own.restored_keys = keys;
-    metrics->own.restore_expected_keys = expected_keys;
+    metrics->own.restored = restored;
+}
+
+void metrics_kept(struct metrics *metrics, struct keeper_report report)
+{
+    metrics->own.keeper = report;
 }
 
 void metrics_observed(const struct metrics *metrics, struct metrics_snapshot *snapshot)
 {
     memcpy(snapshot->histograms, metrics->own.histograms, sizeof snapshot->histograms);
     memcpy(snapshot->rollbacks, metrics->own.rollbacks, sizeof snapshot->rollbacks);
-    snapshot->restored_keys = metrics->own.restored_keys;
-    snapshot->restore_expected_keys = metrics->own.restore_expected_keys;
+    snapshot->restored = metrics->own.restored;
+    snapshot->keeper = metrics->own.keeper;
 }
 
 static bool reserve(struct metrics_partition **partitions, size_t *capacity, size_t wanted)

@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+#include "../rollup/keeper.h"
+#include "../rollup/postgres_store.h"
 #include "pipeline.h"
 
 enum metrics_histogram {
@@ -41,8 +43,8 @@ struct metrics_snapshot {
     struct pipeline_stats stats;
     struct histogram histograms[METRICS_HISTOGRAMS];
     uint64_t rollbacks[STORE_FATAL + 1]; /* transactions that did not commit, by the store's answer */
-    uint64_t restored_keys;              /* by takeovers since the start, */
-    uint64_t restore_expected_keys;      /* and how many they had to restore */
+    struct postgres_store_restored restored;
+    struct keeper_report keeper;
     struct metrics_partition *partitions;
     size_t partition_count;
 };
@@ -55,10 +57,11 @@ void metrics_free(struct metrics *metrics);
 /* From the engine's observer. A negative value counts as 0. */
 void metrics_observe(struct metrics *metrics, enum metrics_histogram which, int64_t value);
 void metrics_batch_done(struct metrics *metrics, const struct store_job *job);
-void metrics_restored(struct metrics *metrics, uint64_t keys,
-                      uint64_t expected_keys); /* totals since the start */
+void metrics_restored(struct metrics *metrics, struct postgres_store_restored restored);
+void metrics_kept(struct metrics *metrics, struct keeper_report report);
 
-/* What was observed so far, into a snapshot: histograms, rollbacks, restored keys. */
+/* What was observed so far, into a snapshot: histograms, rollbacks, what the store restored, what the keeper
+ * did. */
 void metrics_observed(const struct metrics *metrics, struct metrics_snapshot *snapshot);
 
 /* Publishes the pipeline's state and all that was observed, unless that was done less than 100 ms ago; to be

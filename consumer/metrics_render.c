@@ -74,10 +74,18 @@ static const struct scalar scalars[] = {
             "Messages that Kafka has acknowledged."),
     COUNTER("usagebox_flags_failed_total", stats.flags_failed,
             "Messages that Kafka did not take; sent again."),
-    COUNTER("usagebox_restored_keys_total", restored_keys,
+    COUNTER("usagebox_restored_keys_total", restored.keys,
             "Dedupe keys restored when lanes were taken over."),
-    COUNTER("usagebox_restore_expected_keys_total", restore_expected_keys,
-            "Dedupe keys that those restores had or have to read."),
+    GAUGE("usagebox_restore_remaining_keys", SCALAR_COUNT, restored.remaining_keys,
+          "Dedupe keys that the takeover under way has still to restore."),
+    GAUGE("usagebox_keeper_up", SCALAR_TRUTH, keeper.connected,
+          "1 if what makes partitions and seals days is connected to PostgreSQL."),
+    GAUGE("usagebox_seal_delay_seconds", SCALAR_COUNT, keeper.seal_delay_s,
+          "How long a partition that is not read has held up the oldest seal."),
+    GAUGE("usagebox_seals_refused", SCALAR_COUNT, keeper.days_duplicated,
+          "Days that can't be sealed because they hold events twice."),
+    GAUGE("usagebox_seals_pending", SCALAR_COUNT, keeper.days_unsealed,
+          "Days that are over and not sealed: their dedupe keys are in memory."),
     GAUGE("usagebox_dedupe_entries", SCALAR_SIZE, stats.dedupe_keys, "Dedupe keys of open days in memory."),
     GAUGE("usagebox_dedupe_bytes", SCALAR_SIZE, stats.dedupe_bytes, "Memory of the dedupe keys."),
     GAUGE("usagebox_ceilings_bytes", SCALAR_SIZE, stats.ceiling_bytes,
@@ -258,6 +266,9 @@ void metrics_render(const struct metrics_snapshot *snapshot, int64_t now_us, FIL
     render_time(out, "usagebox_last_commit_age_seconds",
                 "Since the last commit; idle partitions commit every second.",
                 now_us - snapshot->stats.last_commit_us);
+    render_time(out, "usagebox_keeper_turned_timestamp_seconds",
+                "When partitions and seals were last looked after without a failure; 0: never yet.",
+                snapshot->keeper.turned_at_us);
     render_time(out, "usagebox_snapshot_age_seconds", "Since the engine published these figures.",
                 now_us - snapshot->clock_us);
     for (int i = 0; i < METRICS_HISTOGRAMS; i++)

@@ -91,14 +91,16 @@ static bool seal_one(struct pg *pg, struct seal_day *day)
 static void report_days(struct keeper *keeper, struct pg *pg, const struct seal_day *days, size_t count)
 {
     const struct seal_day *late = NULL;
-    int64_t duplicated = 0;
+    int64_t duplicated = 0, unsealed = 0;
     for (size_t i = 0; i < count; i++) {
-        duplicated += days[i].state == SEAL_MARKED;
+        duplicated += days[i].duplicates > 0 && days[i].state != SEAL_SEALED;
+        unsealed += days[i].state != SEAL_SEALED && days[i].state != SEAL_NOT_OVER;
         if (!late && days[i].state == SEAL_UNREAD && days[i].overdue_s > LATE_S)
             late = &days[i];
     }
     pthread_mutex_lock(&keeper->lock);
     keeper->report.days_duplicated = duplicated;
+    keeper->report.days_unsealed = unsealed;
     keeper->report.seal_delay_s = late ? late->overdue_s : 0;
     pthread_mutex_unlock(&keeper->lock);
     if (late)

@@ -18,6 +18,7 @@ struct keeper_report {
     bool connected;
     int64_t turned_at_us;    /* last turn without a failure, µs since 1970; 0: none yet */
     int64_t seal_delay_s;    /* how long a partition that is not read has held up the oldest seal; 0: none */
+    int64_t days_unsealed;   /* days that are over */
     int64_t days_duplicated; /* days that can't be sealed, because they hold events twice */
 };
 

@@ -59,6 +59,12 @@ const char *postgres_store_owner(const struct postgres_store *store)
     return store->owner;
 }
 
+struct postgres_store_restored postgres_store_restored(const struct postgres_store *store)
+{
+    return (struct postgres_store_restored){atomic_load(&store->restored_keys),
+                                            atomic_load(&store->remaining_keys)};
+}
+
 /* --- the connection --- */
 
 static void show_socket(struct postgres_store *store, int number)

@@ -25,6 +25,14 @@ void postgres_store_perform(void *self, struct store_job *job);
 /* From any thread: the job under way, and all to come, end soon with STORE_LOST. */
 void postgres_store_interrupt(struct postgres_store *store);
 
+/* How the restoring of dedupe keys gets on, from any thread: keys read since the start, and how many the
+ * takeover under way has still to read. */
+struct postgres_store_restored {
+    uint64_t keys;
+    uint64_t remaining_keys;
+};
+struct postgres_store_restored postgres_store_restored(const struct postgres_store *store);
+
 /* host:pid:random, as it stands in consumer_offset.owner. */
 const char *postgres_store_owner(const struct postgres_store *store);
 

@@ -36,8 +36,9 @@ struct postgres_store {
     char owner[160];
     struct pg pg;
     atomic_bool interrupted;
-    pthread_mutex_t socket_lock; /* holds `socket` still while it is shut down */
-    int socket;                  /* of pg; -1: none */
+    atomic_uint_fast64_t restored_keys, remaining_keys; /* postgres_store_restored() */
+    pthread_mutex_t socket_lock;                        /* holds `socket` still while it is shut down */
+    int socket;                                         /* of pg; -1: none */
 
     bool connected_once;
     struct store_backend backend; /* of pg */

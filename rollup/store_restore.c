@@ -97,6 +97,21 @@ static bool set_generation(void *context, const PGresult *result)
 
 /* --- dedupe --- */
 
+/* What was written meanwhile is not in the snapshot, what was counted can't be fewer. */
+static void note_restored(struct restoring *r, size_t keys)
+{
+    uint64_t remaining = atomic_load(&r->store->remaining_keys);
+    atomic_fetch_add(&r->store->restored_keys, keys);
+    atomic_store(&r->store->remaining_keys, keys < remaining ? remaining - keys : 0);
+}
+
+static bool note_remaining(void *context, const PGresult *result)
+{
+    struct restoring *r = context;
+    atomic_fetch_add(&r->store->remaining_keys, (uint64_t)pg_int8(result, 0, 0) / DEDUPE_SEGMENT_BYTES);
+    return true;
+}
+
 static bool add_segment(void *context, const PGresult *result)
 {
     struct restoring *r = context;
@@ -104,6 +119,7 @@ static bool add_segment(void *context, const PGresult *result)
     struct text keys = pg_text(result, 0, 1);
     if (keys.length % DEDUPE_SEGMENT_BYTES != 0)
         return pg_fail(&r->store->pg, PG_OTHER, "a dedupe segment of lane %d is damaged", lane->lane);
+    note_restored(r, keys.length / DEDUPE_SEGMENT_BYTES);
     return dedupe_segment_restore(lane->dedupe, r->day, (const uint8_t *)keys.bytes, keys.length) ||
            no_memory(r);
 }
@@ -119,13 +135,26 @@ static PGresult *list_segment_days(struct postgres_store *store)
 }
 
 /* What lies before the lanes were re-homed is everybody's: restore_former(). */
+static bool each_own(struct restoring *r, const char *columns,
+                     bool (*row)(void *context, const PGresult *result))
+{
+    char table[STORE_NAME_BYTES], sql[200];
+    store_day_name(table, "dedupe_segment", r->day);
+    snprintf(sql, sizeof sql, "SELECT %s FROM %s WHERE lane = ANY ($1) AND batch_id > %" PRId64, columns,
+             table, r->job->settings.rehomed_batch);
+    return each(r, sql, row);
+}
+
 static bool restore_own(struct restoring *r)
 {
-    char table[STORE_NAME_BYTES], sql[160];
-    store_day_name(table, "dedupe_segment", r->day);
-    snprintf(sql, sizeof sql, "SELECT lane, keys FROM %s WHERE lane = ANY ($1) AND batch_id > %" PRId64,
-             table, r->job->settings.rehomed_batch);
-    return each(r, sql, add_segment);
+    return each_own(r, "lane, keys", add_segment);
+}
+
+#define SUM_BYTES "coalesce(sum(octet_length(keys)), 0)::bigint" /* keys are not read for it */
+
+static bool count_own(struct restoring *r)
+{
+    return each_own(r, SUM_BYTES, note_remaining);
 }
 
 static bool add_former(void *context, const PGresult *result)
@@ -134,6 +163,7 @@ static bool add_former(void *context, const PGresult *result)
     struct text keys = pg_text(result, 0, 0);
     if (keys.length % DEDUPE_SEGMENT_BYTES != 0)
         return pg_fail(&r->store->pg, PG_OTHER, "a dedupe segment of %d is damaged", r->day);
+    note_restored(r, keys.length / DEDUPE_SEGMENT_BYTES);
     return dedupe_segment_restore(r->job->former->keys, r->day, (const uint8_t *)keys.bytes, keys.length) ||
            no_memory(r);
 }
@@ -164,12 +194,13 @@ static bool each_former(struct restoring *r, const char *sql,
 static bool load_former_day(struct restoring *r)
 {
     struct former *former = r->job->former;
-    char table[STORE_NAME_BYTES], sql[160];
+    char table[STORE_NAME_BYTES], sql[160], sum[160];
     store_day_name(table, "dedupe_segment", r->day);
     snprintf(sql, sizeof sql, "SELECT keys FROM %s WHERE batch_id < ALL ($1)", table);
+    snprintf(sum, sizeof sum, "SELECT " SUM_BYTES " FROM %s WHERE batch_id < ALL ($1)", table);
     if (!is_open_for_any(r))
         return true;
-    if (!each_former(r, sql, add_former))
+    if (!each_former(r, sum, note_remaining) || !each_former(r, sql, add_former))
         return false;
     return dedupe_day_count(former->keys, r->day) == 0 || former_add_day(former, r->day) || no_memory(r);
 }
@@ -231,7 +262,11 @@ static bool restore_former(struct restoring *r, const PGresult *days)
 static bool restore_keys(struct restoring *r)
 {
     PG_RESULT *days = list_segment_days(r->store);
-    return days && each_day(r, days, restore_own) && restore_former(r, days);
+    atomic_store(&r->store->remaining_keys, 0);
+    bool restored =
+        days && each_day(r, days, count_own) && each_day(r, days, restore_own) && restore_former(r, days);
+    atomic_store(&r->store->remaining_keys, 0);
+    return restored;
 }
 
 /* --- ceilings --- */

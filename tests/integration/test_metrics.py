@@ -116,6 +116,32 @@ class TestMetrics:
         scene.stack.pg_start()
         wait_until(lambda: [process.metrics()[name] for name in lag] == [0, 0, 0], 30, "no lag again")
 
+    def test_keys_that_a_takeover_restores_are_counted(self, running):
+        scene, process = running
+        load(scene, 3_000)
+        keys = wait_stored(scene, process)["usagebox_dedupe_entries"]
+        process.kill9()
+        metrics = scene.usagebox.start().metrics()
+        assert metrics["usagebox_restored_keys_total"] == metrics["usagebox_dedupe_entries"] == keys > 1000
+        assert metrics["usagebox_restore_remaining_keys"] == 0
+
+    def test_delayed_and_impossible_seals_are_told(self, make_scene):
+        scene = make_scene(config={"dedupe": {"window": "1h"}}).migrate()
+        for ago in (3, 4, 5):
+            scene.query(f"SELECT usagebox_make_day((now() AT TIME ZONE 'UTC')::date - {ago})")
+        scene.query("INSERT INTO sealed_day (day, duplicates) VALUES ((now() AT TIME ZONE 'UTC')::date - 5, 2), "
+                    "((now() AT TIME ZONE 'UTC')::date - 4, 0)")
+        scene.query("INSERT INTO consumer_offset (topic, kafka_partition) VALUES ('never-read', 0)")
+        process = scene.usagebox.start()
+        wait_until(lambda: process.metrics()["usagebox_keeper_turned_timestamp_seconds"] > 0, 10, "a turn of the keeper")
+        metrics = process.metrics()
+        assert metrics["usagebox_keeper_up"] == 1
+        assert metrics["usagebox_seals_refused"] == 1
+        assert metrics["usagebox_seals_pending"] == scene.value(
+            "SELECT count(*) FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'usage_event'::regclass "
+            "AND right(relname, 8) < to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')") - 1
+        assert 3 * 86400 < metrics["usagebox_seal_delay_seconds"] < 5 * 86400
+
 
 class TestHealth:
     def test_a_process_is_ready_once_its_lanes_are_restored_and_not_before(self, make_scene):

@@ -11,6 +11,7 @@ GROUPS = {"writer": "usagebox_writer", "finance": "usagebox_finance", "owner": "
 
 # Each table of the schema, and what the writer may do with it; finance may read all but `setting`.
 WRITER_MAY = {
+    "repartition": "SELECT", "repartition_end": "SELECT", "lane_count": "SELECT", "repartition_waits": "SELECT",
     "schema_migration": "SELECT", "sealed_day": "SELECT", "ceiling": "SELECT", "usage_watermark": "SELECT",
     "usage_event": "SELECT INSERT", "batch_ledger": "SELECT INSERT", "policy_decision": "SELECT INSERT",
     "event_conflict": "SELECT INSERT", "dead_letter": "SELECT INSERT", "customer": "SELECT INSERT",

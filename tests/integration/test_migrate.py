@@ -89,6 +89,17 @@ def test_a_schema_newer_than_the_program_is_refused(scene):
     assert "newer than this program" in refused.stderr
 
 
+def test_a_newer_schema_that_says_what_it_runs_with_is_lived_with(scene):
+    """So the program before goes on running while the next one's schema is there already."""
+    scene.migrate()
+    newest = scene.value("SELECT max(number) FROM schema_migration")
+    assert scene.value("SELECT runs_with FROM schema_migration WHERE name = '003_repartition'") == 2
+    scene.query("INSERT INTO schema_migration (number, name, runs_with) VALUES (999, '999_from_tomorrow', %s)", newest)
+    scene.usagebox.command("status")
+    scene.query("UPDATE schema_migration SET runs_with = %s WHERE number = 999", newest + 1)
+    assert "newer than this program" in scene.usagebox.command("status", check=False).stderr
+
+
 def test_a_server_that_does_not_answer_is_said_so(scene):
     scene.configure({"postgres": {"dsn": "postgresql://127.0.0.1:1/nowhere"}})
     refused = scene.usagebox.command("migrate", check=False)

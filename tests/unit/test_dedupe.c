@@ -55,6 +55,24 @@ START_TEST(an_event_is_known_on_whichever_open_day_it_comes_again)
 }
 END_TEST
 
+START_TEST(what_is_found_is_what_was_said_until_its_day_is_forgotten)
+{
+    struct dedupe *dedupe = new_dedupe();
+    uint32_t content = 0;
+    uint16_t day = 0;
+    ck_assert(!dedupe_find(dedupe, key_of(1), &content, &day));
+    assert_insert(dedupe, key_of(1), 7, DAY, DEDUPE_NEW);
+    ck_assert(dedupe_find(dedupe, key_of(1), &content, &day));
+    ck_assert_uint_eq(content, 7);
+    ck_assert_uint_eq(day, DAY);
+    ck_assert(!dedupe_find(dedupe, key_of(2), &content, &day));
+    dedupe_forget(dedupe, DAY);
+    ck_assert(!dedupe_find(dedupe, key_of(1), &content, &day));
+    ck_assert_uint_eq(dedupe_count(dedupe), 0);
+    dedupe_free(dedupe);
+}
+END_TEST
+
 START_TEST(the_first_and_the_last_day_are_days_like_others)
 {
     struct dedupe *dedupe = new_dedupe();
@@ -248,6 +266,7 @@ static TCase *promises(void)
     tcase_add_test(cases, an_event_is_new_once);
     tcase_add_test(cases, an_event_that_says_something_else_is_a_conflict_and_changes_nothing);
     tcase_add_test(cases, an_event_is_known_on_whichever_open_day_it_comes_again);
+    tcase_add_test(cases, what_is_found_is_what_was_said_until_its_day_is_forgotten);
     tcase_add_test(cases, the_first_and_the_last_day_are_days_like_others);
     tcase_add_test(cases, keys_that_differ_in_any_of_124_bits_are_different);
     tcase_add_test(cases, an_insertion_can_be_taken_back);

@@ -20,7 +20,7 @@ enum {
 #define ENGINE_FLAG_WAIT_US (30 * ENGINE_SECOND_US)
 #define ENGINE_TOMBSTONE_US ENGINE_DAY_US
 #define ENGINE_STOPPED_RETRY_US (10 * ENGINE_SECOND_US)
-#define ENGINE_FINGERPRINT_US (30 * ENGINE_SECOND_US)
+#define ENGINE_FINGERPRINT_US (10 * ENGINE_SECOND_US)
 /* Ceilings of periods that ended longer ago are not counted any more: how long counters stay in memory. */
 
 enum ceilings_stage {

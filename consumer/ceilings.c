@@ -199,6 +199,14 @@ void ceilings_failed(struct pipeline *p)
     p->ceilings_seed = NULL;
 }
 
+void ceilings_forget(struct pipeline *p)
+{
+    ceilings_failed(p);
+    for (size_t i = 0; i < p->catalogue_count; i++)
+        ceiling_catalogue_free(p->catalogues[i]);
+    p->catalogue_count = 0;
+}
+
 struct store_job *ceilings_job(struct pipeline *p)
 {
     if (p->ceilings_stage != CEILINGS_SEEDING || p->ceilings_seed || p->steady_us < p->ceilings_retry_at_us)

@@ -206,6 +206,7 @@ bool ceilings_closing(struct pipeline *p, struct batch *batch); /* before the ch
 void ceilings_closed(struct pipeline *p, struct batch *batch);
 void ceilings_committed(struct pipeline *p, const struct batch *batch);
 void ceilings_failed(struct pipeline *p); /* a rewind: shadow counting starts over */
+void ceilings_forget(struct pipeline *p); /* all that were loaded; no lane uses any */
 void ceilings_leave(struct pipeline *p,
                     struct lane *lane); /* it stops running: nothing is adopted any more */
 struct store_job *ceilings_job(struct pipeline *p);

@@ -130,6 +130,15 @@ static void drop_everything(struct pipeline *p)
     }
 }
 
+/* What was read of the store may be of a time that never was: another set of ceilings can have the same
+ * generation now. No lane has any state left. */
+static void forget_settings(struct pipeline *p)
+{
+    p->partitioner_stored = false;
+    p->sealed_day_count = 0;
+    ceilings_forget(p);
+}
+
 static void recovered(struct pipeline *p, struct store_job *job)
 {
     bool in_doubt = p->in_doubt && p->closed;
@@ -149,6 +158,8 @@ static void recovered(struct pipeline *p, struct store_job *job)
     }
     p->lost = false;
     p->catalogue_at_us = p->steady_us;
+    if (job->store_went_back)
+        forget_settings(p);
     settle_undo(p, "PostgreSQL is back");
 }
 

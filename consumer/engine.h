@@ -34,6 +34,7 @@ enum ceilings_stage {
 
 struct refused_row {
     struct ceiling_origin origin;
+    uint64_t fingerprint; /* of its record: a log that is cut and written on has another one there */
     char detail[256];
 };
 

@@ -53,7 +53,8 @@ static const struct refused_row *find_refused(const struct pipeline *p, const st
     for (size_t i = 0; i < p->refused_count; i++) {
         const struct ceiling_origin *origin = &p->refused[i].origin;
         if (origin->topic == record->topic && origin->partition == record->partition &&
-            origin->offset == record->offset)
+            origin->offset == record->offset &&
+            identity_fingerprint(&p->secret, record) == p->refused[i].fingerprint)
             return &p->refused[i];
     }
     return NULL;
@@ -171,6 +172,17 @@ bool intake_pending(struct pipeline *p, struct lane *lane, const struct event *e
     return count(&in, event, origin, -1) && batch_settle(p->open, origin);
 }
 
+/* While a row that PostgreSQL refuses is searched for: should it be alone in its batch, it is this one. */
+static void suspect(const struct intake *in)
+{
+    struct pipeline *p = in->p;
+    if (p->limit_rows < p->options.max_rows)
+        p->open->suspect =
+            (struct batch_suspect){.known = true,
+                                   .origin = {in->record->topic, in->record->partition, in->record->offset},
+                                   .fingerprint = identity_fingerprint(&p->secret, in->record)};
+}
+
 static bool take_new(struct intake *in, const struct glimpse *glimpse, const struct copy_origin *origin)
 {
     struct pipeline *p = in->p;
@@ -182,6 +194,8 @@ static bool take_new(struct intake *in, const struct glimpse *glimpse, const str
         (!batch_accept_at(p->open, &p->secret, in->topic->row, &glimpse->event, origin, &glimpse->place) ||
          !batch_segment_add(p->open, in->lane->number, glimpse->day, glimpse->key, glimpse->content)))
         return false;
+    if (!p->ahead)
+        suspect(in);
     return count(in, &glimpse->event,
                  (struct ceiling_origin){in->record->topic, in->record->partition, in->record->offset},
                  in->record->time_ms);
@@ -192,6 +206,7 @@ static bool defer(struct intake *in, const struct event *event, const struct cop
     struct pipeline *p = in->p;
     if (p->ahead)
         return true;
+    suspect(in);
     return batch_defer(p->open, in->topic->row, event, origin, ceiling_book_counts(in->lane->book, event));
 }
 

@@ -190,33 +190,17 @@ static void batch_fenced(struct pipeline *p, const struct store_job *job)
     settle_undo(p, "fenced");
 }
 
-/* With a single row in the batch, it is the last record taken of the one partition that accepted something.
- */
-static bool refused_origin(const struct batch *batch, struct ceiling_origin *origin)
-{
-    if (batch->row_count + batch->sealed_count != 1)
-        return false;
-    for (size_t i = 0; i < batch->partition_count; i++) {
-        const struct batch_partition *row = &batch->partitions[i];
-        bool sealed = batch->sealed_count == 1 && batch->sealed[0].partition_row == i;
-        if (!sealed && row->accepted == 0)
-            continue;
-        *origin = (struct ceiling_origin){row->topic, row->partition,
-                                          sealed ? batch->sealed[0].offset : row->last_offset};
-        return true;
-    }
-    return false;
-}
-
-/* A refused row is found by bisection: half the rows, until the batch has only that one. */
+/* A refused row is found by bisection: half the rows, until the batch has only that one, and it is known
+ * which that is. */
 static void batch_refused(struct pipeline *p, const struct store_job *job)
 {
     const struct batch *batch = job->batch ? job->batch : p->closed ? p->closed : p->open;
     size_t rows = batch ? batch->row_count + batch->sealed_count : 0;
-    struct ceiling_origin origin;
-    if (batch && job->batch && refused_origin(batch, &origin) && p->refused_count < ENGINE_REFUSED_LIMIT) {
+    if (rows == 1 && job->batch && batch->suspect.known && p->refused_count < ENGINE_REFUSED_LIMIT) {
+        struct ceiling_origin origin = batch->suspect.origin;
         struct refused_row *refused = &p->refused[p->refused_count++];
         refused->origin = origin;
+        refused->fingerprint = batch->suspect.fingerprint;
         snprintf(refused->detail, sizeof refused->detail, "PostgreSQL refuses this row: %.200s", job->detail);
         p->stats.refused_rows++;
         p->limit_rows = 1;

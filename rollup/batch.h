@@ -10,6 +10,13 @@
 #include "batch_parts.h"
 #include "copy.h"
 
+/* The last row that went in; kept only while one that PostgreSQL refuses is searched for. */
+struct batch_suspect {
+    bool known;
+    struct ceiling_origin origin;
+    uint64_t fingerprint;
+};
+
 struct batch {
     uint64_t number;
     struct arena *arena;
@@ -43,6 +50,7 @@ struct batch {
     enum partitioner learned;       /* UNKNOWN: nothing learned with this batch */
     struct ceiling_origin *settled; /* pending events of sealed days whose decisions are in this batch */
     size_t settled_count, settled_capacity;
+    struct batch_suspect suspect;
 
     struct batch_index *index; /* private: from lane and day to its day or segment */
     unsigned quiet_resets;     /* private */

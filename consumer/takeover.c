@@ -177,6 +177,15 @@ void takeover_broken(struct pipeline *p, const struct source_event *event)
     lane->retry_at_us = p->steady_us + ENGINE_SECOND_US;
 }
 
+/* A record that was read stays a record until retention removes it, and all before it. */
+static bool holds_another(const struct lane_topic *topic, int64_t low_offset, bool found,
+                          uint64_t fingerprint)
+{
+    if (topic->asked_offset < low_offset || topic->asked_offset < 0)
+        return false;
+    return !found || fingerprint != topic->asked_fingerprint;
+}
+
 /* What the log lacks of what the store remembers; true if nothing. */
 static bool log_matches(struct pipeline *p, struct lane *lane, struct lane_topic *topic, const char *name)
 {
@@ -197,11 +206,10 @@ static bool log_matches(struct pipeline *p, struct lane *lane, struct lane_topic
                       name, lane->number, topic->low_offset, topic->low_offset - topic->committed,
                       topic->committed);
         return false;
-    } else if (topic->asked_offset >= 0 && topic->found &&
-               topic->found_fingerprint != topic->asked_fingerprint) {
+    } else if (holds_another(topic, topic->low_offset, topic->found, topic->found_fingerprint)) {
         takeover_stop(p, lane,
-                      "%s/%d holds another record at offset %" PRId64
-                      " than the one that was read: the topic was recreated. Free the lane with `usagebox "
+                      "%s/%d holds something else at offset %" PRId64
+                      " than the record that was read: the topic was recreated. Free the lane with `usagebox "
                       "offsets seek`",
                       name, lane->number, topic->asked_offset);
         return false;
@@ -299,9 +307,10 @@ static void watermarks_seen(struct pipeline *p, struct lane *lane, struct lane_t
             "the log ends at offset %" PRId64 ", but offsets up to %" PRId64
             " were read: the topic was recreated or truncated. Free the lane with `usagebox offsets seek`",
             probe->high_offset, topic->asked_position);
-    } else if (topic->asked_offset >= 0 && probe->found && probe->fingerprint != topic->asked_fingerprint) {
+    } else if (holds_another(topic, probe->low_offset, probe->found, probe->fingerprint)) {
         takeover_stop(p, lane,
-                      "another record stands at offset %" PRId64 " than the one that was read: the topic was "
+                      "something else stands at offset %" PRId64
+                      " than the record that was read: the topic was "
                       "recreated. Free the lane with `usagebox offsets seek`",
                       topic->asked_offset);
     } else {

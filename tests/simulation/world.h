@@ -3,219 +3,55 @@
 #ifndef UB_WORLD_H
 #define UB_WORLD_H
 
-#include "ceiling.h"
-#include "flag.h"
-#include "pipeline.h"
+#include "brokers.h"
+#include "database.h"
+#include "faults.h"
 
-enum { WORLD_PROCESSES = 3, WORLD_PARTITIONS = 4, WORLD_TOPICS = 2, WORLD_NAME_BYTES = 24 };
-#define WORLD_SECOND_US INT64_C(1000000)
-#define WORLD_DAY_US (86400 * WORLD_SECOND_US)
-
-struct random {
-    uint64_t state;
-    const uint8_t *bytes; /* not NULL: a fuzzer's; choices are read from them while any are left */
-    size_t left;
-};
-uint64_t random_next(struct random *random);
-uint64_t random_below(struct random *random, uint64_t bound);
-bool random_chance(struct random *random, double probability);
-
-/* --- brokers --- */
-
-enum sim_outcome { SIM_GOOD, SIM_BAD, SIM_MARKER };
-
-/* What the producer meant: the oracle's truth, apart from how the core decodes the value. */
-struct sim_record {
-    enum sim_outcome outcome;
-    int64_t time_ms; /* record time */
-    char customer[WORLD_NAME_BYTES];
-    char event_id[WORLD_NAME_BYTES];
-    int meter;
-    int64_t quantity; /* whole units */
-    int64_t event_us;
-    char value[400];
-    uint32_t value_length;
-};
-
-struct sim_log {
-    struct sim_record *records;
-    int64_t count, capacity;
-    int64_t low; /* the log's start */
-};
-
-struct sim_message {   /* of the enforcement topic */
-    char *key, *value; /* value NULL: tombstone */
-    uint32_t key_length, value_length;
-    struct flag_sequence sequence;
-    int64_t visible_us;
-};
-struct sim_flags {
-    struct sim_message *messages;
-    size_t count, capacity;
-};
-
-/* --- PostgreSQL --- */
-
-struct sim_event { /* a row of usage_event */
-    char customer[WORLD_NAME_BYTES];
-    char event_id[WORLD_NAME_BYTES];
-    char meter[WORLD_NAME_BYTES];
-    decimal_t quantity;
-    int64_t event_us;
-    int32_t topic, partition;
-    int64_t offset;
-};
-
-struct sim_offset {
-    bool exists;
-    int64_t epoch, next_offset, last_offset, seen_through_us;
-    uint64_t last_fingerprint;
-    int64_t accepted, duplicate, dead, hole, gap;
-    int owner;
-};
-
-struct sim_hour {
-    char customer[WORLD_NAME_BYTES], meter[WORLD_NAME_BYTES];
-    int64_t hour_us;
-    int64_t events;
-    decimal_t quantity;
-};
-
-struct sim_segment {
-    int32_t lane;
-    uint16_t day;
-    uint8_t *keys;
-    size_t size_bytes;
-};
-
-struct sim_counter {
-    int32_t lane;
-    char customer[WORLD_NAME_BYTES], meter[WORLD_NAME_BYTES];
-    enum ceiling_period period;
-    int64_t start_us;
-    decimal_t used;
-};
-
-struct sim_state {
-    int32_t lane;
-    char customer[WORLD_NAME_BYTES], ceiling[WORLD_NAME_BYTES];
-    int64_t start_us, end_us, version, transition;
-    bool active;
-    char decision_id[33];
-};
-
-struct sim_decision {
-    char id[33];
-    char customer[WORLD_NAME_BYTES], ceiling[WORLD_NAME_BYTES];
-    int64_t start_us, transition;
-    bool active, published;
-    char *flag; /* decision_trace */
-};
-
-struct sim_adoption {
-    int32_t lane;
-    uint16_t day;
-};
-
-struct sim_pending {
-    struct sim_event event;
-    int32_t lane;
-};
-
-/* Growing array of anything: count elements of a kind known by its user. */
-struct table {
-    void *rows;
-    size_t count, capacity;
-};
-void *table_add(struct table *table,
-                size_t row_bytes); /* a zeroed row; never NULL (the simulator gives up instead) */
-void table_free(struct table *table);
-
-struct sim_database {
-    struct sim_offset offsets[WORLD_TOPICS][WORLD_PARTITIONS];
-    struct table events, hours, segments, counters, states, decisions, adoptions, pending, dead;
-    struct table sealed; /* uint16_t days */
-    int64_t lane_generation[WORLD_PARTITIONS];
-    int64_t generation; /* of the ceilings in force */
-    int ceiling_count;
-    int64_t limits[8];
-    enum partitioner partitioner;
-    int32_t partition_count;
-    uint64_t transactions;
-};
-
-/* --- processes --- */
-
-struct sim_source {
-    bool member;
-    bool rebalancing; /* REVOKED was delivered, release() not yet called */
-    bool revoke_due, assign_due;
-    bool evicted;     /* the group threw it out, and it does not know yet */
-    int zombie_polls; /* how often it still polls before it knows */
-    bool assigned[WORLD_PARTITIONS];
-    uint64_t generation;
-    bool held;
-    int64_t position[WORLD_TOPICS][WORLD_PARTITIONS]; /* -1: not consumed */
-    bool ended[WORLD_TOPICS][WORLD_PARTITIONS];
-    struct table probes; /* struct sim_probe */
-    struct record records[64];
-    struct source_position assigned_list[WORLD_TOPICS * WORLD_PARTITIONS];
-};
-
-struct sim_probe {
-    uint32_t topic;
-    int32_t partition;
-    int64_t fingerprint_offset;
-    uint64_t question;
-    int64_t asked_us, answer_us;
-};
-
-struct sim_tail {
-    bool on, caught_up;
-    size_t next;
-    size_t end_at_start;
-};
-struct sim_ack {
-    int32_t lane;
-    uint64_t cookie;
-    int64_t at_us;
-};
+enum job_fate { JOB_WELL, JOB_LOST_BEFORE, JOB_LOST_AFTER, JOB_FATAL };
 
 struct process {
     struct world *world;
     int number;
-    bool alive;
+    bool alive, draining;
     int64_t frozen_until_us; /* SIGSTOP */
     int64_t starts_us;       /* when a dead one comes back */
+    int64_t clock_ahead_us;  /* of its wall clock */
     struct pipeline *pipeline;
     struct sim_source source;
     struct sim_tail tails[WORLD_PARTITIONS];
-    struct table acks;
-    struct store_job *job; /* with the store */
+    int64_t flags_landed_us; /* messages of one producer keep their order */
+    struct store_job *job;   /* with the store */
     int64_t job_done_us;
-    bool job_fails;        /* the connection breaks: before it is done … */
-    bool job_fails_after;  /* … or just after: an unknown COMMIT */
-    struct table streamed; /* struct buffer: rows of the open transaction */
+    enum job_fate job_fate;
+    struct table streamed; /* struct sim_event: rows of the open transaction */
     uint64_t streamed_batch;
     bool connected;
+    int timeline; /* of the server when it connected */
     int64_t incarnation;
 };
 
 struct world {
     struct random random;
-    int64_t now_us;
+    int64_t now_us; /* the true time */
     int64_t start_us;
-    int topic_count, partition_count, process_count;
-    bool faults; /* still injecting */
-    uint64_t fault_count;
+    int topic_count, partition_count, first_partition_count, process_count;
+    bool faults;      /* still injecting */
+    uint64_t enabled; /* which kinds this run knows */
+    uint64_t fault_counts[FAULT_KINDS];
+    struct table records; /* struct sim_record, by serial */
     struct sim_log logs[WORLD_TOPICS][WORLD_PARTITIONS];
     struct sim_flags flags[WORLD_PARTITIONS];
-    struct sim_database database;
-    bool database_up;
-    int64_t database_back_us;
-    bool flags_up;
-    int64_t flags_back_us;
+    struct table flights; /* struct sim_flight */
+    struct sim_database database, replica;
+    bool replica_lags; /* the replica is a copy from some time ago */
+    int64_t promoted_us;
+    int timeline;
+    struct table kept; /* char *: what rows of both databases point to */
+    int64_t database_back_us, disk_full_until_us, flags_back_us, queue_full_until_us, brokers_back_us,
+        fetches_slow_until_us;
     struct process processes[WORLD_PROCESSES];
+    bool ceilings_changed, clocks_stepped;
+    int64_t operator_at_us;
     uint64_t bytes_hash; /* of everything that happened: two runs of a seed must agree */
     bool trace;
     int64_t produced;
@@ -223,37 +59,73 @@ struct world {
     char failure_text[512];
 };
 
-#define SIM_KEY_BYTES 96
-
 void world_trace(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void world_mix(struct world *world, uint64_t value);
 void world_fail(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A time that lies up to spread_us ahead. */
+int64_t world_soon(struct world *world, int64_t spread_us);
+void *world_keep(struct world *world, const void *bytes, size_t size); /* a copy that lives as long */
 
 extern const char *const world_topics[WORLD_TOPICS];
-extern const char *const world_meters[3];
-enum { WORLD_METERS = 3 };
+extern const char *const world_meters[WORLD_METERS];
 const struct identity_secret *world_secret(void);
+static inline struct sim_record *world_record(const struct world *world, int64_t serial)
+{
+    return &((struct sim_record *)world->records.rows)[serial];
+}
 
-/* fake_kafka.c */
+/* producers.c */
+void produce(struct world *world);
+void produce_aborted(struct world *world); /* a transaction of several records that is aborted */
+/* process.c */
+void process_start(struct process *process);
+void process_kill(struct process *process);
+void process_drain(struct process *process);
+void process_turn(struct process *process);
+bool process_runs(const struct process *process, int32_t lane);
+bool process_stopped(const struct process *process, int32_t lane);
+int64_t process_wall_us(const struct process *process);
+/* operator.c */
+void operator_new_ceilings(struct world *world);
+void operator_seal_day(struct world *world);
+void operator_look(struct world *world); /* frees what is stopped and needs a person */
+/* The first offset that was counted as another record than the log holds now, or the log's end if more was
+ * counted than it holds; -1: none. */
+int64_t operator_mismatch(const struct world *world, int topic, int partition);
+/* fake_kafka.c, fake_group.c */
 struct source sim_source_port(struct process *process);
+void sim_source_free(struct sim_source *source);
+bool sim_group_event(struct process *process, struct source_event *event);
 void sim_group_rebalance(struct world *world); /* membership changed */
+void sim_drop_fetched(struct sim_source *source);
 void sim_append(struct world *world, int topic, int partition, const struct sim_record *record);
 /* fake_flags.c */
 struct flag_sink sim_flag_port(struct process *process);
+void sim_flags_land(struct world *world);
+void sim_flags_orphan(struct process *process); /* it died: what it sent may still land */
+void sim_flags_compact(struct world *world);
 void sim_flags_free(struct world *world);
-/* fake_store.c */
+/* fake_store.c, fake_commit.c, fake_restore.c, fake_ceilings.c */
 struct store sim_store_port(struct process *process);
-void sim_store_disconnect(
-    struct process *process); /* the process died: what is under way may or may not be done */
-void sim_database_free(struct world *world);
-/* fake_ceilings.c */
+void sim_store_disconnect(struct process *process); /* it died: what is under way may or may not be done */
+void sim_store_end_backend(struct process *process);
+void sim_store_fail_over(struct world *world);
+bool sim_store_stream(struct process *process, struct store_job *job);
+void sim_store_commit(struct process *process, struct store_job *job);
+void sim_store_take_lane(struct process *process, struct store_lane *lane);
+void sim_store_read_settings(struct process *process, struct store_job *job);
 void sim_read_sums(struct process *process, struct store_job *job);
 struct ceiling_catalogue *sim_catalogue(const struct world *world);
-/* oracle.c */
+/* oracle.c, oracle_rollups.c, oracle_flags.c */
 void oracle_check(struct world *world);
+void oracle_check_rollups(struct world *world);
+void oracle_check_enforcement(struct world *world);
+decimal_t oracle_sum(const struct world *world, const char *customer, const char *meter,
+                     enum ceiling_period period, int64_t start_us);
 /* simulate.c */
 struct sim_result {
     uint64_t hash, faults, events;
+    uint64_t fault_counts[FAULT_KINDS];
     bool failed;
     char failure[512];
 };

@@ -1,0 +1,177 @@
+/* Taking lanes over: their former owner's backend is ended, epochs rise, and what the tables hold of them is
+ * read back. */
+#include "world.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+static bool adopted(const struct world *world, int32_t lane, uint16_t day)
+{
+    const struct sim_adoption *rows = world->database.adoptions.rows;
+    for (size_t i = 0; i < world->database.adoptions.count; i++)
+        if (rows[i].lane == lane && rows[i].day == day)
+            return true;
+    return false;
+}
+
+static void restore_keys(const struct world *world, struct store_lane *lane)
+{
+    lane->dedupe = dedupe_new();
+    const struct sim_segment *rows = world->database.segments.rows;
+    for (size_t i = 0; i < world->database.segments.count; i++)
+        if (rows[i].lane == lane->lane && !adopted(world, lane->lane, rows[i].day))
+            dedupe_segment_restore(lane->dedupe, rows[i].day, rows[i].keys, rows[i].size_bytes);
+    lane->sealed_days = arena_alloc(lane->arena, (world->database.sealed.count + 1) * sizeof(uint16_t));
+    const uint16_t *sealed = world->database.sealed.rows;
+    for (size_t i = 0; i < world->database.sealed.count; i++)
+        if (adopted(world, lane->lane, sealed[i]))
+            lane->sealed_days[lane->sealed_day_count++] = sealed[i];
+}
+
+static struct text flag_of(const struct world *world, const char *decision_id)
+{
+    const struct sim_decision *rows = world->database.decisions.rows;
+    for (size_t i = 0; i < world->database.decisions.count; i++)
+        if (strcmp(rows[i].id, decision_id) == 0)
+            return text_of(rows[i].flag);
+    return TEXT("");
+}
+
+static void restore_counters(const struct world *world, struct store_lane *lane)
+{
+    const struct sim_counter *counters = world->database.counters.rows;
+    for (size_t i = 0; i < world->database.counters.count; i++) {
+        if (counters[i].lane != lane->lane)
+            continue;
+        struct ceiling_counter row = {text_of(counters[i].customer),
+                                      text_of(counters[i].meter),
+                                      counters[i].period,
+                                      TEXT("{}"),
+                                      counters[i].start_us,
+                                      counters[i].used};
+        ceiling_book_restore_counter(lane->book, &row);
+    }
+}
+
+static void restore_states(const struct world *world, struct store_lane *lane)
+{
+    const struct sim_state *states = world->database.states.rows;
+    for (size_t i = 0; i < world->database.states.count; i++) {
+        if (states[i].lane != lane->lane)
+            continue;
+        struct ceiling_state row = {.customer_id = text_of(states[i].customer),
+                                    .ceiling = text_of(states[i].ceiling),
+                                    .scope = TEXT("{}"),
+                                    .period_start_us = states[i].start_us,
+                                    .period_end_us = states[i].end_us,
+                                    .version = states[i].version,
+                                    .transition = states[i].transition,
+                                    .active = states[i].active,
+                                    .flag = flag_of(world, states[i].decision_id)};
+        memcpy(row.decision_id, states[i].decision_id, sizeof row.decision_id);
+        ceiling_book_restore_state(lane->book, &row);
+    }
+}
+
+static void restore_ceilings(const struct world *world, struct store_lane *lane)
+{
+    lane->book = ceiling_book_new(lane->lane);
+    lane->ceilings_generation = world->database.lane_generation[lane->lane];
+    if (lane->ceilings_generation == world->database.generation)
+        restore_counters(world, lane);
+    restore_states(world, lane);
+}
+
+static void restore_pending(struct world *world, struct store_lane *lane)
+{
+    struct sim_pending *rows = world->database.pending.rows;
+    lane->pending = arena_alloc(lane->arena, (world->database.pending.count + 1) * sizeof *lane->pending);
+    for (size_t i = 0; i < world->database.pending.count; i++) {
+        const struct sim_event *event = &rows[i].event;
+        if (rows[i].lane != lane->lane)
+            continue;
+        struct store_pending *pending = &lane->pending[lane->pending_count++];
+        *pending = (struct store_pending){
+            .topic = (uint32_t)event->topic, .partition = event->partition, .offset = event->offset};
+        pending->event = (struct event){.customer_id = arena_text(lane->arena, text_of(event->customer)),
+                                        .event_id = arena_text(lane->arena, text_of(event->event_id)),
+                                        .meter = arena_text(lane->arena, text_of(event->meter)),
+                                        .quantity = event->quantity,
+                                        .time_us = event->event_us};
+    }
+}
+
+/* --- epochs --- */
+
+static void choose_epoch(struct process *process, struct store_lane *lane)
+{
+    int64_t epoch = lane->epoch_above;
+    lane->kept = lane->kept_epoch != 0;
+    for (int t = 0; t < process->world->topic_count; t++) {
+        const struct sim_offset *row = &process->world->database.offsets[t][lane->lane];
+        if (row->epoch > epoch)
+            epoch = row->epoch;
+        lane->kept =
+            lane->kept && row->exists && row->owner == process->number && row->epoch == lane->kept_epoch;
+    }
+    lane->epoch = lane->kept ? lane->kept_epoch : epoch + 1;
+}
+
+static void own_rows(struct process *process, struct store_lane *lane)
+{
+    for (int t = 0; t < process->world->topic_count; t++) {
+        struct sim_offset *row = &process->world->database.offsets[t][lane->lane];
+        if (!row->exists)
+            *row = (struct sim_offset){.exists = true, .next_offset = -1, .last_offset = -1};
+        row->epoch = lane->epoch;
+        row->owner = process->number;
+        lane->offsets[t] =
+            (struct store_lane_offset){(uint32_t)t,      row->next_offset < 0,  row->next_offset,
+                                       row->last_offset, row->last_fingerprint, row->seen_through_us};
+    }
+}
+
+static void end_former_owner(struct process *process, const struct store_lane *lane)
+{
+    struct world *world = process->world;
+    const struct sim_offset *row = &world->database.offsets[0][lane->lane];
+    struct process *former = &world->processes[row->owner];
+    if (!row->exists || former == process || !former->alive || !former->connected || !former->job)
+        return;
+    if (fault_strikes(world, FAULT_BACKEND_ENDED, 0.5))
+        sim_store_end_backend(former);
+}
+
+void sim_store_take_lane(struct process *process, struct store_lane *lane)
+{
+    struct world *world = process->world;
+    lane->arena = malloc(sizeof *lane->arena);
+    arena_init(lane->arena, 4096);
+    lane->offsets = arena_alloc(lane->arena, WORLD_TOPICS * sizeof *lane->offsets);
+    end_former_owner(process, lane);
+    choose_epoch(process, lane);
+    own_rows(process, lane);
+    world_trace(world, "process %d takes lane %d over, epoch %" PRId64 "%s", process->number, lane->lane,
+                lane->epoch, lane->kept ? " (kept)" : "");
+    if (lane->kept)
+        return;
+    restore_keys(world, lane);
+    restore_ceilings(world, lane);
+    restore_pending(world, lane);
+}
+
+void sim_store_read_settings(struct process *process, struct store_job *job)
+{
+    struct sim_database *db = &process->world->database;
+    if (db->partition_count == 0 && job->kind == STORE_TAKEOVER)
+        db->partition_count = job->settings.partition_count;
+    job->settings = (struct store_settings){*world_secret(), db->partitioner, db->partition_count};
+    if (job->known_generation != db->generation)
+        job->catalogue = sim_catalogue(process->world);
+    if (job->kind != STORE_CATALOGUE)
+        return;
+    job->sealed_days = malloc((db->sealed.count + 1) * sizeof(uint16_t));
+    if (db->sealed.count)
+        memcpy(job->sealed_days, db->sealed.rows, db->sealed.count * sizeof(uint16_t));
+    job->sealed_day_count = db->sealed.count;
+}

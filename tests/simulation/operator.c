@@ -1,0 +1,108 @@
+/* The people around it: they load ceilings, seal days (in truth the keeper does), and free lanes that have
+ * stopped. */
+#include "world.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { LOOK_EVERY_S = 4 };
+
+void operator_new_ceilings(struct world *world)
+{
+    struct sim_database *db = &world->database;
+    db->generation++;
+    db->ceiling_count = 1 + (int)random_below(&world->random, 4);
+    for (int i = 0; i < db->ceiling_count; i++)
+        db->limits[i] = 100 + (int64_t)random_below(&world->random, i == 0 ? 2000 : 8000);
+    world_trace(world, "ceilings generation %" PRId64, db->generation);
+}
+
+void operator_seal_day(struct world *world)
+{
+    uint16_t day = (uint16_t)(world->now_us / WORLD_DAY_US - 2 - (int64_t)random_below(&world->random, 3));
+    const uint16_t *days = world->database.sealed.rows;
+    for (size_t i = 0; i < world->database.sealed.count; i++)
+        if (days[i] == day)
+            return;
+    *(uint16_t *)table_add(&world->database.sealed, sizeof day) = day;
+    uint16_t *all = world->database.sealed.rows; /* ascending, as the store reports them */
+    for (size_t i = world->database.sealed.count - 1; i > 0 && all[i - 1] > all[i]; i--) {
+        uint16_t swap = all[i];
+        all[i] = all[i - 1];
+        all[i - 1] = swap;
+    }
+    world_trace(world, "day %d is sealed", day);
+}
+
+static int64_t first_other(const struct world *world, int topic, int partition)
+{
+    const struct sim_log *log = &world->logs[topic][partition];
+    int64_t next = world->database.offsets[topic][partition].next_offset, found = -1;
+    int64_t *counted = database_counted_as(&world->database, topic, partition, log->count);
+    for (int64_t at = log->low; found < 0 && at < log->count && at < next; at++)
+        if (counted[at] != log->serials[at])
+            found = at;
+    free(counted);
+    return found;
+}
+
+int64_t operator_mismatch(const struct world *world, int topic, int partition)
+{
+    const struct sim_log *log = &world->logs[topic][partition];
+    if (!log->rewritten)
+        return -1;
+    int64_t other = first_other(world, topic, partition);
+    if (other >= 0)
+        return other;
+    return world->database.offsets[topic][partition].next_offset > log->count ? log->count : -1;
+}
+
+/* What `offsets accept` and `offsets seek` do: whoever reads the lane is fenced. */
+static void move(struct world *world, int topic, int partition, int64_t to)
+{
+    struct sim_offset *row = &world->database.offsets[topic][partition];
+    *(struct sim_move *)table_add(&world->database.moves, sizeof(struct sim_move)) =
+        (struct sim_move){topic, partition, row->next_offset, to};
+    world_trace(world, "the operator moves %s/%d from %" PRId64 " to %" PRId64, world_topics[topic],
+                partition, row->next_offset, to);
+    row->gap += to - row->next_offset;
+    row->next_offset = to;
+    row->last_offset = -1;
+    row->last_fingerprint = 0;
+    int64_t epoch = 0;
+    for (int t = 0; t < world->topic_count; t++)
+        if (world->database.offsets[t][partition].epoch > epoch)
+            epoch = world->database.offsets[t][partition].epoch;
+    for (int t = 0; t < world->topic_count; t++)
+        world->database.offsets[t][partition].epoch = epoch + 1;
+}
+
+static void free_partition(struct world *world, int topic, int partition)
+{
+    const struct sim_log *log = &world->logs[topic][partition];
+    int64_t next = world->database.offsets[topic][partition].next_offset;
+    int64_t mismatch = operator_mismatch(world, topic, partition);
+    if (next >= 0 && next < log->low)
+        move(world, topic, partition, log->low);
+    else if (mismatch >= 0)
+        move(world, topic, partition, mismatch > log->low ? mismatch : log->low);
+}
+
+static bool stopped(const struct world *world, int lane)
+{
+    for (int i = 0; i < world->process_count; i++)
+        if (process_stopped(&world->processes[i], lane))
+            return true;
+    return false;
+}
+
+void operator_look(struct world *world)
+{
+    if (world->now_us < world->operator_at_us || world->now_us < world->database_back_us ||
+        world->partition_count != world->first_partition_count)
+        return;
+    world->operator_at_us = world_soon(world, LOOK_EVERY_S * WORLD_SECOND_US);
+    for (int lane = 0; lane < world->partition_count; lane++)
+        for (int topic = 0; stopped(world, lane) && topic < world->topic_count; topic++)
+            free_partition(world, topic, lane);
+}

@@ -125,9 +125,12 @@ static void own_rows(struct process *process, struct store_lane *lane)
             *row = (struct sim_offset){.exists = true, .next_offset = -1, .last_offset = -1};
         row->epoch = lane->epoch;
         row->owner = process->number;
-        lane->offsets[t] =
-            (struct store_lane_offset){(uint32_t)t,      row->next_offset < 0,  row->next_offset,
-                                       row->last_offset, row->last_fingerprint, row->seen_through_us};
+        lane->offsets[t] = (struct store_lane_offset){.topic = (uint32_t)t,
+                                                      .fresh = row->next_offset < 0,
+                                                      .next_offset = row->next_offset,
+                                                      .last_offset = row->last_offset,
+                                                      .last_fingerprint = row->last_fingerprint,
+                                                      .seen_through_us = row->seen_through_us};
     }
 }
 
@@ -165,7 +168,8 @@ void sim_store_read_settings(struct process *process, struct store_job *job)
     struct sim_database *db = &process->world->database;
     if (db->partition_count == 0 && job->kind == STORE_TAKEOVER)
         db->partition_count = job->settings.partition_count;
-    job->settings = (struct store_settings){*world_secret(), db->partitioner, db->partition_count};
+    job->settings = (struct store_settings){
+        .secret = *world_secret(), .partitioner = db->partitioner, .partition_count = db->partition_count};
     if (job->known_generation != db->generation)
         job->catalogue = sim_catalogue(process->world);
     if (job->kind != STORE_CATALOGUE)

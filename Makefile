@@ -119,9 +119,9 @@ unit: $(UNIT) $(THREADED) $(BUILD)/asan/simulate $(BUILD)/asan/starve purity har
 	@set -e; for t in $(UNIT); do $$t; done
 	$(call part,unit tests that have threads under TSan)
 	@set -e; for t in $(THREADED); do $$t; done
-	$(call part,simulation: 150 deployments that are always the same and 100 more each day)
-	@$(BUILD)/asan/simulate 1 150
-	@$(BUILD)/asan/simulate $$(date -u +%Y%m%d000) 100
+	$(call part,simulation: 60 deployments that are always the same and 40 more each day)
+	@$(BUILD)/asan/simulate 1 60
+	@$(BUILD)/asan/simulate $$(date -u +%Y%m%d000) 40
 	@$(BUILD)/asan/starve 1 150
 	@$(BUILD)/asan/starve $$(date -u +%Y%m%d) 150
 

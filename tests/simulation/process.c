@@ -50,6 +50,7 @@ void process_start(struct process *process)
         .rules = {.max_age_us = 400 * WORLD_DAY_US, .max_future_us = 300 * WORLD_SECOND_US},
         .max_rows = 50 + (int64_t)random_below(&world->random, 500),
         .max_delay_us = WORLD_SECOND_US,
+        .max_batch_bytes = (size_t)2048 << random_below(&world->random, 8),
         .memory_limit_bytes = INT64_C(1) << 30};
     process->incarnation++;
     struct pipeline_ports ports = {sim_source_port(process),

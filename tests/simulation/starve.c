@@ -12,7 +12,7 @@
 /* Only the core runs out of memory. The world around it has enough: what it does in the core's turn, through
  * the ports, and what it does itself. */
 static struct pipeline_ports real_ports[WORLD_PROCESSES];
-enum { CHOICES_BYTES = 4000 }; /* a run that is short, for there are many */
+enum { CHOICES_BYTES = 16000 }; /* a run that is short, for there are many */
 
 char *failing_strndup(const char *text, size_t length);
 struct pipeline *starved_pipeline_new(const struct pipeline_options *options,

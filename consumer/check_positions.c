@@ -254,15 +254,16 @@ static bool is_configured(const struct check *check, struct text topic)
 
 static void check_foreign_offsets(struct check *check)
 {
-    PG_RESULT *topics = check_query(check, &check->writer, "PostgreSQL",
-                                    "SELECT DISTINCT topic FROM consumer_offset ORDER BY topic");
+    PG_RESULT *topics =
+        check_query(check, &check->writer, "PostgreSQL",
+                    "SELECT DISTINCT topic FROM consumer_offset WHERE retired_at IS NULL ORDER BY topic");
     for (int row = 0; row < PQntuples(topics); row++)
         if (!is_configured(check, pg_text(topics, row, 0)))
             findings_add(check->findings, FINDING_WARNING, "kafka.usage_topics",
                          "events of topic %s were counted here, and it is not among them: usage_watermark "
                          "waits for it\n"
-                         "add it, or have the owner delete its rows of consumer_offset",
-                         PQgetvalue(topics, row, 0));
+                         "add it, or set it aside: usagebox offsets retire %s --reason …",
+                         PQgetvalue(topics, row, 0), PQgetvalue(topics, row, 0));
 }
 
 void check_positions(struct check *check)

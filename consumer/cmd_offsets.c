@@ -17,16 +17,19 @@ enum { WATERMARKS_TIMEOUT_MS = 15000 };
  */
 
 static const struct table_column listed_columns[] = {
-    {"topic", TABLE_TEXT},          {"partition", TABLE_INTEGER}, {"next_offset", TABLE_INTEGER},
-    {"last_offset", TABLE_INTEGER}, {"epoch", TABLE_INTEGER},     {"read_through", TABLE_TEXT},
-    {"owner", TABLE_TEXT},          {"committed_at", TABLE_TEXT}, {NULL, 0}};
+    {"topic", TABLE_TEXT},          {"partition", TABLE_INTEGER},
+    {"next_offset", TABLE_INTEGER}, {"last_offset", TABLE_INTEGER},
+    {"epoch", TABLE_INTEGER},       {"read_through", TABLE_TEXT},
+    {"owner", TABLE_TEXT},          {"committed_at", TABLE_TEXT},
+    {"retired_at", TABLE_TEXT},     {NULL, 0}};
 enum { LISTED_COLUMNS = sizeof listed_columns / sizeof *listed_columns - 1 };
 
 static const char list_sql[] =
     "SELECT topic, kafka_partition::text, CASE WHEN next_offset >= 0 THEN next_offset::text END, "
     "CASE WHEN last_offset >= 0 THEN last_offset::text END, epoch::text, "
     "CASE WHEN seen_through > 'epoch' THEN to_char(seen_through, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') END, "
-    "nullif(owner, ''), to_char(updated_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') "
+    "nullif(owner, ''), to_char(updated_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), "
+    "to_char(retired_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') "
     "FROM consumer_offset ORDER BY topic, kafka_partition";
 
 static bool fill(struct table *table, const PGresult *result)
@@ -266,6 +269,7 @@ int cmd_offsets(struct command_context *context, int argc, char **argv)
         {"list", "list where each partition stands", cmd_list},
         {"accept", "go on although records were removed before they were read", cmd_accept},
         {"seek", "go on at another offset", cmd_seek},
+        {"retire", "set a topic aside that is read no more", cmd_retire},
         {"repartition", "re-home customers after partitions were added", cmd_repartition},
         {NULL, NULL, NULL}};
     return commands_dispatch(context, commands,

@@ -45,7 +45,7 @@ static const struct section lanes_section = {
     "SELECT topic, kafka_partition::text, nullif(owner, ''), epoch::text, greatest(next_offset, 0)::text,"
     " NULL, NULL, CASE WHEN seen_through > 'epoch' THEN " SECOND("seen_through") " END,"
     " CASE WHEN seen_through > 'epoch' THEN " AGE_S("seen_through") " END, " AGE_S("updated_at")
-    " FROM consumer_offset ORDER BY topic, kafka_partition"};
+    " FROM consumer_offset WHERE retired_at IS NULL ORDER BY topic, kafka_partition"};
 
 static const struct section sections[] = {
     {"repartition", "repartition under way: lanes read up to their ends, then wait for each other", NULL,

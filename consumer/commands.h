@@ -53,6 +53,7 @@ int cmd_migrate(struct command_context *context, int argc, char **argv);
 int cmd_check(struct command_context *context, int argc, char **argv);
 int cmd_offsets(struct command_context *context, int argc, char **argv);
 int cmd_repartition(struct command_context *context, int argc, char **argv); /* of offsets */
+int cmd_retire(struct command_context *context, int argc, char **argv);      /* of offsets */
 int cmd_produce(struct command_context *context, int argc, char **argv);
 int cmd_dead_letters(struct command_context *context, int argc, char **argv);
 int cmd_seal(struct command_context *context, int argc, char **argv);

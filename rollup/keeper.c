@@ -46,11 +46,12 @@ static void log_dropped(void *nothing, const char *table)
 /* Which partition holds the watermark back; empty if nobody can tell. */
 static void name_slowest(struct pg *pg, char *out, size_t size)
 {
-    PG_RESULT *result = pg_query(pg,
-                                 "SELECT topic || '/' || kafka_partition || ', read up to ' || "
-                                 "to_char(seen_through, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') "
-                                 "FROM consumer_offset ORDER BY seen_through LIMIT 1",
-                                 NULL, 0);
+    PG_RESULT *result =
+        pg_query(pg,
+                 "SELECT topic || '/' || kafka_partition || ', read up to ' || "
+                 "to_char(seen_through, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') "
+                 "FROM consumer_offset WHERE retired_at IS NULL ORDER BY seen_through LIMIT 1",
+                 NULL, 0);
     snprintf(out, size, "%s", result && PQntuples(result) > 0 ? PQgetvalue(result, 0, 0) : "");
 }
 

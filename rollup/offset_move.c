@@ -4,7 +4,6 @@
 #include <sodium.h>
 #include <stdio.h>
 
-#include "ledger.h"
 #include "pg_columns.h"
 
 static bool make_row(struct pg *pg, const struct offset_move *move, const char *partition)
@@ -51,7 +50,7 @@ static bool read_place(struct pg *pg, struct offset_move *move, const char *part
     return true;
 }
 
-static bool write_ledger(struct pg *pg, const struct offset_move *move, struct ledger_chain *chain)
+bool offset_move_record(struct pg *pg, const struct ledger_row *row, struct ledger_chain *chain)
 {
     static const char sql[] =
         "INSERT INTO batch_ledger (batch_id, topic, kafka_partition, epoch, first_offset, next_offset, "
@@ -59,6 +58,44 @@ static bool write_ledger(struct pg *pg, const struct offset_move *move, struct l
         "duplicate, dead, hole, gap, digest, chain, reason, actor) "
         "SELECT b, t, p, e, f, n, 0, 0, 0, 0, g, d, c, r, a "
         "FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS m(b, t, p, e, f, n, g, d, c, r, a)";
+    const uint8_t digest[LEDGER_DIGEST_BYTES] = {0};
+    struct pg_columns columns;
+    *chain = ledger_chain(chain, row);
+    pg_columns_begin(&columns, "jtijjjjxxtt");
+    pg_put_int8(&columns, row->batch_id);
+    pg_put_text(&columns, row->topic);
+    pg_put_int4(&columns, row->partition);
+    pg_put_int8(&columns, row->epoch);
+    pg_put_int8(&columns, row->first_offset);
+    pg_put_int8(&columns, row->next_offset);
+    pg_put_int8(&columns, row->gap);
+    pg_put_bytes(&columns, digest, sizeof digest);
+    pg_put_bytes(&columns, chain->bytes, sizeof chain->bytes);
+    pg_put_text(&columns, row->reason);
+    pg_put_text(&columns, row->actor);
+    bool written = pg_columns_run(pg, sql, &columns);
+    pg_columns_free(&columns);
+    return written;
+}
+
+bool offset_move_chain(struct pg *pg, const struct ledger_row *row, const struct ledger_chain *chain)
+{
+    static const char sql[] =
+        "UPDATE consumer_offset o SET chain = n.chain FROM unnest($1, $2, $3) AS n(topic, "
+        "kafka_partition, chain) "
+        "WHERE o.topic = n.topic AND o.kafka_partition = n.kafka_partition";
+    struct pg_columns columns;
+    pg_columns_begin(&columns, "tix");
+    pg_put_text(&columns, row->topic);
+    pg_put_int4(&columns, row->partition);
+    pg_put_bytes(&columns, chain->bytes, sizeof chain->bytes);
+    bool written = pg_columns_run(pg, sql, &columns);
+    pg_columns_free(&columns);
+    return written;
+}
+
+static bool write_ledger(struct pg *pg, const struct offset_move *move, struct ledger_chain *chain)
+{
     const struct ledger_row row = {.topic = text_of(move->topic),
                                    .partition = move->partition,
                                    .batch_id = move->batch_id,
@@ -68,24 +105,7 @@ static bool write_ledger(struct pg *pg, const struct offset_move *move, struct l
                                    .gap = move->to_offset - move->from_offset,
                                    .reason = text_of(move->reason),
                                    .actor = text_of(move->actor)};
-    const uint8_t digest[LEDGER_DIGEST_BYTES] = {0};
-    struct pg_columns columns;
-    *chain = ledger_chain(chain, &row);
-    pg_columns_begin(&columns, "jtijjjjxxtt");
-    pg_put_int8(&columns, row.batch_id);
-    pg_put_text(&columns, row.topic);
-    pg_put_int4(&columns, row.partition);
-    pg_put_int8(&columns, row.epoch);
-    pg_put_int8(&columns, row.first_offset);
-    pg_put_int8(&columns, row.next_offset);
-    pg_put_int8(&columns, row.gap);
-    pg_put_bytes(&columns, digest, sizeof digest);
-    pg_put_bytes(&columns, chain->bytes, sizeof chain->bytes);
-    pg_put_text(&columns, row.reason);
-    pg_put_text(&columns, row.actor);
-    bool written = pg_columns_run(pg, sql, &columns);
-    pg_columns_free(&columns);
-    return written;
+    return offset_move_record(pg, &row, chain);
 }
 
 static bool write_lane(struct pg *pg, const struct offset_move *move, const char *partition,

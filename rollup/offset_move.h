@@ -3,6 +3,7 @@
 #ifndef UB_OFFSET_MOVE_H
 #define UB_OFFSET_MOVE_H
 
+#include "ledger.h"
 #include "pg.h"
 
 struct offset_move {
@@ -22,5 +23,11 @@ struct offset_move {
  * skipped count as a gap, those that will be read again as a negative one. The last record read is forgotten:
  * there is nothing to verify the log against. False: failure says why, and nothing has changed. */
 bool offset_move(struct pg *pg, struct offset_move *move);
+
+/* For what else a person orders, inside a transaction that holds the partition's row: writes a row of the
+ * ledger that counts nothing but its gap, and moves the chain on; then the chain's end into consumer_offset.
+ */
+bool offset_move_record(struct pg *pg, const struct ledger_row *row, struct ledger_chain *chain);
+bool offset_move_chain(struct pg *pg, const struct ledger_row *row, const struct ledger_chain *chain);
 
 #endif

@@ -79,7 +79,8 @@ static bool write_epochs(struct postgres_store *store, const struct store_job *j
 {
     static const char sql[] =
         "UPDATE consumer_offset o SET epoch = n.epoch, owner = n.owner, backend_pid = n.pid, backend_start = "
-        "n.start::timestamptz, updated_at = now() FROM unnest($1, $2, $3, $4, $5, $6) AS n(topic, "
+        "n.start::timestamptz, updated_at = now(), retired_at = NULL FROM unnest($1, $2, $3, $4, $5, $6) AS "
+        "n(topic, "
         "kafka_partition, "
         "epoch, owner, pid, start) WHERE o.topic = n.topic AND o.kafka_partition = n.kafka_partition";
     struct pg_columns columns;

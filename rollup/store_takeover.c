@@ -2,6 +2,7 @@
  * whatever they still try is fenced off, and the state is read in a snapshot taken after that. */
 #include "postgres_store_parts.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -26,6 +27,9 @@ static PGresult *query_places(struct postgres_store *store, const struct store_j
     pg_columns_free(&columns);
     return result;
 }
+
+/* More than can have been given out between the last transaction that was kept and the failure. */
+#define LOST_EPOCHS "1000000"
 
 /* A former owner that stalls inside a transaction may hold locks on the lane's rollups for ever. One that is
  * well gave the lane up before we got it, and goes on with others: what it has open is over soon, and it is
@@ -113,9 +117,29 @@ static bool store_partition_count(struct postgres_store *store, const struct sto
     return result;
 }
 
+/* A standby that was promoted, or a backup that was restored, lacks the last transactions, epochs among them:
+ * who was given one of those may still publish flags under it. Whoever comes first to a server that these
+ * tables have not met yet raises all epochs above them. */
+static bool rise_above_lost_epochs(struct postgres_store *store)
+{
+    char server[64];
+    snprintf(server, sizeof server, "server %" PRId64 " timeline %" PRId32, store->cluster.system_identifier,
+             store->cluster.timeline);
+    PG_RESULT *met = pg_query(&store->pg,
+                              "WITH met AS (INSERT INTO setting (name) VALUES ($1) ON CONFLICT DO NOTHING "
+                              "RETURNING name) SELECT (SELECT count(*) FROM met) > 0 AND EXISTS (SELECT FROM "
+                              "setting WHERE name LIKE 'server %')",
+                              (const char *[]){server}, 1);
+    if (!met || !pg_bool(met, 0, 0))
+        return met;
+    PG_RESULT *locked = pg_query(
+        &store->pg, "SELECT FROM consumer_offset ORDER BY topic, kafka_partition FOR UPDATE", NULL, 0);
+    return locked && pg_run(&store->pg, "UPDATE consumer_offset SET epoch = epoch + " LOST_EPOCHS);
+}
+
 static bool raise_epochs(struct postgres_store *store, struct store_job *job)
 {
-    if (!store_begin(store, "BEGIN") || !store_partition_count(store, job))
+    if (!store_begin(store, "BEGIN") || !store_partition_count(store, job) || !rise_above_lost_epochs(store))
         return false;
     PG_RESULT *made =
         query_places(store, job,

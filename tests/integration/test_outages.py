@@ -211,3 +211,19 @@ class TestStopping:
         scene.usagebox.start()
         scene.wait_consumed()
         assert_counted_once(scene, records)
+
+
+def test_epochs_rise_above_those_that_a_server_gave_out_and_lost(scene):
+    """A standby that was promoted, or a backup restored, lacks the last takeovers; a zombie's flags have their epochs."""
+    process = scene.migrate().usagebox.start()
+    process.wait_ready()
+    process.kill9()
+    before = scene.value("SELECT max(epoch) FROM consumer_offset")
+    scene.query("UPDATE setting SET name = 'server 1 timeline 1' WHERE name LIKE 'server %'")
+    process = scene.usagebox.start()
+    process.wait_ready()
+    assert scene.value("SELECT min(epoch) FROM consumer_offset") > before + 1000000 - 10
+    process.kill9()
+    between = scene.value("SELECT max(epoch) FROM consumer_offset")
+    scene.usagebox.start().wait_ready()
+    assert scene.value("SELECT max(epoch) FROM consumer_offset") < between + 10

@@ -100,6 +100,7 @@ struct sim_database {
     int64_t limits[8];
     enum partitioner partitioner;
     int32_t partition_count;
+    int timeline_met; /* the last server's that lanes were taken over from */
 };
 
 /* Everything that is in `from`; strings are shared. `to` is overwritten. */

@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+enum { LOST_EPOCHS = 1000 };
+
 static bool adopted(const struct world *world, int32_t lane, uint16_t day)
 {
     const struct sim_adoption *rows = world->database.adoptions.rows;
@@ -134,6 +136,17 @@ static void own_rows(struct process *process, struct store_lane *lane)
     }
 }
 
+/* Epochs that were given out and lost are not given out again. */
+static void rise_above_lost_epochs(struct world *world)
+{
+    if (world->database.timeline_met == world->timeline)
+        return;
+    world->database.timeline_met = world->timeline;
+    for (int t = 0; t < world->topic_count; t++)
+        for (int i = 0; i < world->partition_count; i++)
+            world->database.offsets[t][i].epoch += LOST_EPOCHS;
+}
+
 static void end_former_owner(struct process *process, const struct store_lane *lane)
 {
     struct world *world = process->world;
@@ -152,6 +165,7 @@ void sim_store_take_lane(struct process *process, struct store_lane *lane)
     arena_init(lane->arena, 4096);
     lane->offsets = arena_alloc(lane->arena, WORLD_TOPICS * sizeof *lane->offsets);
     end_former_owner(process, lane);
+    rise_above_lost_epochs(world);
     choose_epoch(process, lane);
     own_rows(process, lane);
     world_trace(world, "process %d takes lane %d over, epoch %" PRId64 "%s", process->number, lane->lane,

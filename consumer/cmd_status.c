@@ -16,14 +16,35 @@ enum { MOST_COLUMNS = 12, KAFKA_TIMEOUT_MS = 2000 };
 struct chosen {
     int64_t every_us; /* --watch; 0: once */
     bool no_kafka;
+    bool all; /* totals since the beginning, which read whole tables */
 };
 
 #define SECOND(time) "to_char(" time ", 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
 #define AGE_S(time) "greatest(floor(extract(epoch FROM now() - " time ")), 0)::bigint::text"
 
-#define SUMS(what)                                                                                           \
-    "coalesce(sum(" what "), 0)::bigint AS " what ", coalesce(sum(" what                                     \
-    ") FILTER (WHERE new), 0)::bigint AS new_" what
+/* clang-format off */
+#define NEW(time) time " > now() - interval '24 hours'"
+#define SUMS(what) \
+    "coalesce(sum(" what "), 0)::bigint AS " what "," \
+    " coalesce(sum(" what ") FILTER (WHERE " NEW("committed_at") "), 0)::bigint AS new_" what
+
+/* Of the last day, which is quick; or of all, and what of it is of the last day. */
+#define TOTALS(of_ledger, of_conflicts, total) \
+    "WITH s AS (SELECT " SUMS("accepted") ", " SUMS("duplicate") ", " SUMS("dead") ", " SUMS("hole") ", " SUMS("gap") \
+    "  FROM batch_ledger" of_ledger ")," \
+    " c AS (SELECT count(*) AS conflict, count(*) FILTER (WHERE " NEW("created_at") ") AS new_conflict" \
+    "  FROM event_conflict" of_conflicts ")" \
+    " SELECT outcome, new::text, " total " FROM s, c, LATERAL (VALUES ('accepted', accepted, new_accepted)," \
+    "  ('duplicate', duplicate, new_duplicate), ('dead', dead, new_dead), ('hole', hole, new_hole)," \
+    "  ('gap', gap, new_gap), ('conflict', conflict, new_conflict)) AS o(outcome, total, new)"
+
+#define FACTS(dead_letters_to_replay) \
+    "SELECT (SELECT max(number) FROM schema_migration)::text, CASE WHEN w.complete_through > 'epoch' THEN " \
+    SECOND("w.complete_through") " END, CASE WHEN w.complete_through > 'epoch' THEN " \
+    AGE_S("w.complete_through") " END, " SECOND("o.last") ", " AGE_S("o.last") ", " dead_letters_to_replay "," \
+    " pg_database_size(current_database())::text" \
+    " FROM usage_watermark w, (SELECT max(updated_at) AS last FROM consumer_offset) o"
+/* clang-format on */
 
 /* A part of the screen: the rows of one query, all as text. */
 struct section {
@@ -32,6 +53,7 @@ struct section {
     const char *none;    /* instead of a table without rows; NULL: nothing is shown */
     struct table_column columns[MOST_COLUMNS];
     const char *sql;
+    const char *sql_of_all; /* with --all; NULL: the same */
 };
 
 enum lane_column { LANE_TOPIC, LANE_PARTITION, LANE_NEXT = 4, LANE_END, LANE_LAG };
@@ -45,7 +67,7 @@ static const struct section lanes_section = {
     "SELECT topic, kafka_partition::text, nullif(owner, ''), epoch::text, greatest(next_offset, 0)::text,"
     " NULL, NULL, CASE WHEN seen_through > 'epoch' THEN " SECOND("seen_through") " END,"
     " CASE WHEN seen_through > 'epoch' THEN " AGE_S("seen_through") " END, " AGE_S("updated_at")
-    " FROM consumer_offset WHERE retired_at IS NULL ORDER BY topic, kafka_partition"};
+    " FROM consumer_offset WHERE retired_at IS NULL ORDER BY topic, kafka_partition", NULL};
 
 static const struct section sections[] = {
     {"repartition", "repartition under way: lanes read up to their ends, then wait for each other", NULL,
@@ -53,20 +75,14 @@ static const struct section sections[] = {
       {"records_left", TABLE_INTEGER}},
      "SELECT from_count::text, to_count::text, " SECOND("ordered_at") ", (SELECT string_agg(DISTINCT"
      " kafka_partition::text, ', ') FROM repartition_waits), (SELECT coalesce(sum(end_offset - next_offset), 0)"
-     " FROM repartition_waits)::text FROM repartition WHERE finished_at IS NULL"},
+     " FROM repartition_waits)::text FROM repartition WHERE finished_at IS NULL", NULL},
     {"totals", "records", NULL,
-     {{"outcome", TABLE_TEXT}, {"total", TABLE_INTEGER}, {"last_24h", TABLE_INTEGER}},
-     "WITH l AS (SELECT *, committed_at > now() - interval '24 hours' AS new FROM batch_ledger),"
-     " s AS (SELECT "
-     SUMS("accepted") ", " SUMS("duplicate") ", " SUMS("dead") ", " SUMS("hole") ", " SUMS("gap") " FROM l)"
-     " SELECT outcome, total::text, new::text FROM s, LATERAL (VALUES ('accepted', accepted, new_accepted),"
-     "  ('duplicate', duplicate, new_duplicate), ('dead', dead, new_dead), ('hole', hole, new_hole),"
-     "  ('gap', gap, new_gap)) AS o(outcome, total, new) UNION ALL SELECT 'conflict', count(*)::text,"
-     " (count(*) FILTER (WHERE created_at > now() - interval '24 hours'))::text FROM event_conflict"},
+     {{"outcome", TABLE_TEXT}, {"last_24h", TABLE_INTEGER}, {"total", TABLE_INTEGER}},
+     TOTALS(" WHERE " NEW("committed_at"), " WHERE " NEW("created_at"), "NULL"), TOTALS("", "", "total::text")},
     {"dead_letters", "dead letters of the last 24 hours", NULL,
      {{"reason", TABLE_TEXT}, {"count", TABLE_INTEGER}, {"replayed", TABLE_INTEGER}, {"latest", TABLE_TEXT}},
      "SELECT reason, count(*)::text, count(replayed_at)::text, " SECOND("max(created_at)") " FROM dead_letter"
-     " WHERE created_at > now() - interval '24 hours' GROUP BY reason ORDER BY count(*) DESC, reason"},
+     " WHERE " NEW("created_at") " GROUP BY reason ORDER BY count(*) DESC, reason", NULL},
     {"days", "event days", NULL,
      {{"state", TABLE_TEXT}, {"days", TABLE_INTEGER}, {"first", TABLE_TEXT}, {"last", TABLE_TEXT}},
      "WITH leaf AS (SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day FROM pg_inherits i"
@@ -76,7 +92,7 @@ static const struct section sections[] = {
      "  WHEN s.duplicates > 0 THEN 'holds events twice' WHEN s.day IS NULL AND l.day > (now() AT TIME ZONE"
      "  'UTC')::date THEN 'ahead' WHEN s.day IS NULL THEN 'open' WHEN to_regclass('dedupe_segment_' ||"
      "  to_char(l.day, 'YYYYMMDD')) IS NULL THEN 'sealed' ELSE 'sealed, not by all lanes yet' END AS state"
-     "  FROM leaf l LEFT JOIN sealed_day s USING (day)) d GROUP BY state ORDER BY max(day)"},
+     "  FROM leaf l LEFT JOIN sealed_day s USING (day)) d GROUP BY state ORDER BY max(day)", NULL},
     {"ceilings", "ceilings in force", "no ceilings are in force",
      {{"ceiling", TABLE_TEXT}, {"who", TABLE_TEXT}, {"meter", TABLE_TEXT}, {"period", TABLE_TEXT},
       {"limit", TABLE_DECIMAL}, {"policy", TABLE_TEXT}, {"over_now", TABLE_INTEGER}},
@@ -84,7 +100,7 @@ static const struct section sections[] = {
      " c.meter, c.period, trim_scale(c.limit_quantity)::text, c.policy, coalesce(o.customers, 0)::text FROM ceiling c"
      " LEFT JOIN (SELECT ceiling, count(DISTINCT customer_id) AS customers FROM ceiling_state"
      "  WHERE active AND period_end > now() GROUP BY ceiling) o ON o.ceiling = c.name"
-     " WHERE c.retired_at IS NULL ORDER BY c.name"},
+     " WHERE c.retired_at IS NULL ORDER BY c.name", NULL},
 };
 
 static const struct section facts_section = {
@@ -92,12 +108,7 @@ static const struct section facts_section = {
     {{"schema", TABLE_INTEGER}, {"complete_through", TABLE_TEXT}, {"complete_behind_s", TABLE_INTEGER},
      {"last_commit", TABLE_TEXT}, {"last_commit_s_ago", TABLE_INTEGER},
      {"dead_letters_to_replay", TABLE_INTEGER}, {"database_bytes", TABLE_INTEGER}},
-    "SELECT (SELECT max(number) FROM schema_migration)::text, CASE WHEN w.complete_through > 'epoch' THEN "
-    SECOND("w.complete_through") " END, CASE WHEN w.complete_through > 'epoch' THEN "
-    AGE_S("w.complete_through") " END, " SECOND("o.last") ", " AGE_S("o.last")
-    ", (SELECT count(*) FROM dead_letter WHERE replayed_at IS NULL)::text,"
-    " pg_database_size(current_database())::text"
-    " FROM usage_watermark w, (SELECT max(updated_at) AS last FROM consumer_offset) o"};
+    FACTS("NULL"), FACTS("(SELECT count(*) FROM dead_letter WHERE replayed_at IS NULL)::text")};
 /* clang-format on */
 
 enum { SECTIONS = sizeof sections / sizeof *sections };
@@ -160,9 +171,15 @@ static void read_cells(const struct section *section, const PGresult *result, in
         cells[i] = PQgetisnull(result, row, i) ? (struct text){NULL, 0} : pg_text(result, row, i);
 }
 
-static bool read_section(struct pg *pg, const struct section *section, struct table **table, size_t *rows)
+static PGresult *ask(struct pg *pg, const struct section *section, bool all)
 {
-    PG_RESULT *result = pg_query(pg, section->sql, NULL, 0);
+    return pg_query(pg, all && section->sql_of_all ? section->sql_of_all : section->sql, NULL, 0);
+}
+
+static bool read_section(struct pg *pg, const struct section *section, bool all, struct table **table,
+                         size_t *rows)
+{
+    PG_RESULT *result = ask(pg, section, all);
     if (!result)
         return false;
     *rows = (size_t)PQntuples(result);
@@ -178,7 +195,7 @@ static bool read_section(struct pg *pg, const struct section *section, struct ta
 
 static bool read_lanes(struct pg *pg, struct kafka_admin *kafka, struct status *status)
 {
-    PG_RESULT *result = pg_query(pg, lanes_section.sql, NULL, 0);
+    PG_RESULT *result = ask(pg, &lanes_section, false);
     if (!result)
         return false;
     status->lane_rows = (size_t)PQntuples(result);
@@ -194,23 +211,23 @@ static bool read_lanes(struct pg *pg, struct kafka_admin *kafka, struct status *
     return ok || pg_fail(pg, PG_PASSING, "out of memory");
 }
 
-static bool read_facts(struct pg *pg, struct status *status)
+static bool read_facts(struct pg *pg, bool all, struct status *status)
 {
     size_t rows;
-    status->facts_result = pg_query(pg, facts_section.sql, NULL, 0);
-    if (!status->facts_result || !read_section(pg, &facts_section, &status->facts, &rows))
+    status->facts_result = ask(pg, &facts_section, all);
+    if (!status->facts_result || !read_section(pg, &facts_section, all, &status->facts, &rows))
         return false;
     read_cells(&facts_section, status->facts_result, 0, status->facts_cells);
     return true;
 }
 
 /* One snapshot, so that the figures fit together. */
-static bool read_status(struct pg *pg, struct kafka_admin *kafka, struct status *status)
+static bool read_status(struct pg *pg, struct kafka_admin *kafka, bool all, struct status *status)
 {
     bool ok = pg_run(pg, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") &&
-              read_lanes(pg, kafka, status) && read_facts(pg, status);
+              read_lanes(pg, kafka, status) && read_facts(pg, all, status);
     for (size_t i = 0; ok && i < SECTIONS; i++)
-        ok = read_section(pg, &sections[i], &status->sections[i], &status->rows[i]);
+        ok = read_section(pg, &sections[i], all, &status->sections[i], &status->rows[i]);
     return ok && pg_run(pg, "COMMIT");
 }
 
@@ -313,7 +330,7 @@ static int show_once(struct command_context *context, const struct config *confi
     bool done = pg_open(&pg, config->postgres.dsn, context->name) && migrate_check(&pg, migrations);
     if (done)
         kafka = open_kafka(config, chosen, &status);
-    done = done && read_status(&pg, kafka, &status);
+    done = done && read_status(&pg, kafka, chosen->all, &status);
     kafka_admin_close(kafka);
     pg_close(&pg);
     int code = !done                            ? command_fail(context, EXIT_FAILED, "%s", pg.failure.detail)
@@ -356,6 +373,10 @@ int cmd_status(struct command_context *context, int argc, char **argv)
                                        .type = OPTION_FLAG,
                                        .value = &chosen.no_kafka,
                                        .help = "don't ask Kafka for end offsets"},
+                                      {.name = "all",
+                                       .type = OPTION_FLAG,
+                                       .value = &chosen.all,
+                                       .help = "totals since the beginning, too: reads all of the ledger"},
                                       {0}};
     const struct options options = {
         .about =

@@ -1,5 +1,6 @@
 """status and tail: what people look at."""
 import json
+import re
 import time
 
 import pytest
@@ -32,14 +33,14 @@ class TestStatus:
         scene = make_scene().migrate()
         now = status(scene)
         assert now["lanes"] == [] and now["complete_through"] is None and now["ceilings"] == []
-        assert {row["outcome"]: row["total"] for row in now["totals"]}["accepted"] == 0
+        assert {row["outcome"]: row["last_24h"] for row in now["totals"]}["accepted"] == 0
         assert "no partition was ever read" in scene.usagebox.command("status").stdout
 
     def test_it_says_what_became_of_all_records_and_who_is_over(self, running):
         running.produce(event(1), event(1), event(1, quantity=5), {**event(2), "quantity": 3})
         running.produce(b"{", key="acme-co")
         running.wait_consumed()
-        now = status(running)
+        now = status(running, "--all")
         totals = {row["outcome"]: (row["total"], row["last_24h"]) for row in now["totals"]}
         assert totals == {"accepted": (2, 2), "duplicate": (2, 2), "dead": (1, 1), "hole": (0, 0), "gap": (0, 0),
                           "conflict": (1, 1)}
@@ -49,6 +50,21 @@ class TestStatus:
         assert (ceiling["ceiling"], ceiling["limit"], ceiling["over_now"]) == ("in-a-day", "1000", 1)
         assert now["last_commit_s_ago"] < 30 and now["kafka_trouble"] is None
         assert {row["state"] for row in now["days"]} == {"open", "ahead"}
+
+    def test_it_reads_no_more_than_a_day_of_what_is_kept_for_ever(self, running):
+        running.produce(event(1), event(1), b"{")
+        running.wait_consumed()
+        running.query("SELECT usagebox_make_month('2025-01-01')")
+        running.query("INSERT INTO batch_ledger SELECT n, 'old', 0, 1, n, n + 1, 1, 0, 0, 0, 0, decode(repeat('00', 16), 'hex'), "
+                      "decode(repeat('00', 32), 'hex'), '', '', '2025-01-01 00:00+00' FROM generate_series(1, 10) n")
+        for options, accepted in (((), (None, 1)), (("--all",), (11, 1))):
+            totals = {row["outcome"]: (row["total"], row["last_24h"]) for row in status(running, *options)["totals"]}
+            assert totals["accepted"] == accepted
+        now = running.usagebox.command("status").stdout
+        assert re.search(r"(?m)^accepted +1 +-$", now)
+        plan = "\n".join(row[0] for row in running.query(
+            "EXPLAIN (ANALYZE, COSTS OFF) SELECT sum(accepted) FROM batch_ledger WHERE committed_at > now() - interval '24 hours'"))
+        assert "batch_ledger_202501" not in plan and "Subplans Removed" in plan
 
     def test_lag_is_what_lies_behind_the_committed_offset(self, running):
         running.produce(*[event(n) for n in range(10)])

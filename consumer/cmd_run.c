@@ -16,7 +16,7 @@
 #include "metrics.h"
 #include "pipeline.h"
 
-enum { BATCH_BYTES = 64 << 20 };
+enum { BATCH_BYTES = 48 << 20 };
 enum { TURN_MS = 10, DRAIN_LIMIT_S = 60, FLAGS_LAST_MS = 2000 };
 
 static volatile sig_atomic_t stop_signals;

@@ -132,9 +132,11 @@ bool store_write_names(struct postgres_store *store, const struct batch *batch)
     pg_columns_begin(&customers, "t");
     pg_columns_begin(&meters, "t");
     for (size_t i = 0; i < count; i++) {
-        if (seen_set_add(&store->customers, rows[i].customer_id))
+        bool next_customer = i == 0 || !text_equal(rows[i].customer_id, rows[i - 1].customer_id);
+        if (next_customer && seen_set_add(&store->customers, rows[i].customer_id))
             pg_put_text(&customers, rows[i].customer_id);
-        if (seen_set_add(&store->meters, rows[i].meter))
+        if ((next_customer || !text_equal(rows[i].meter, rows[i - 1].meter)) &&
+            seen_set_add(&store->meters, rows[i].meter))
             pg_put_text(&meters, rows[i].meter);
     }
     bool ok = pg_columns_run(

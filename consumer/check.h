@@ -42,6 +42,8 @@ void check_privileges(struct check *check);
 /* What to do about a connection that can't be had, from the words of librdkafka or libpq that say why. */
 const char *check_kafka_remedy(const char *error);
 const char *check_postgres_remedy(const char *error);
+/* Likewise, of a consumer group that can't be described. */
+const char *check_group_remedy(const char *error);
 
 /* A query's result, or a finding why there is none. */
 PGresult *check_query(struct check *check, struct pg *pg, const char *where, const char *sql);

@@ -58,10 +58,8 @@ static void check_group(struct check *check)
     const rd_kafka_ConsumerGroupDescription_t *group =
         kafka_admin_group(check->kafka, check->config->kafka.group, &event, error);
     if (!group) {
-        findings_add(
-            check->findings, FINDING_ERROR, group_where,
-            "the consumer group can't be described: %s\nallow this user Read and Describe on the group",
-            error);
+        findings_add(check->findings, FINDING_ERROR, group_where,
+                     "the consumer group can't be described: %s\n%s", error, check_group_remedy(error));
         return;
     }
     check_members(check, group);

@@ -71,6 +71,14 @@ static const struct remedy of_postgres[] = {
     {"", "check host, port, user, password and database: psql must get in with the same"},
 };
 
+static const struct remedy of_groups[] = {
+    {"uthorization failed", "allow this user Read and Describe on the group"},
+    {"oordinator",
+     "brokers that have just started answer so for a while: try again, or give them longer with --timeout"},
+    {"imed out", "brokers that have just started answer late: try again, or give them longer with --timeout"},
+    {"", "allow this user Read and Describe on the group, and look into the brokers' logs"},
+};
+
 /* The last row's words occur everywhere. */
 static const char *find(const struct remedy *remedy, const char *error)
 {
@@ -82,6 +90,11 @@ static const char *find(const struct remedy *remedy, const char *error)
 const char *check_kafka_remedy(const char *error)
 {
     return find(of_kafka, error);
+}
+
+const char *check_group_remedy(const char *error)
+{
+    return find(of_groups, error);
 }
 
 const char *check_postgres_remedy(const char *error)

@@ -97,4 +97,4 @@ class Verify(Fault):
 
 
 def kinds(field):
-    return [kind(field) for kind in (Seal, RaiseEpoch, LateFlag, Transaction, Verify)]
+    return [kind(field) for kind in (Apply, Seal, RaiseEpoch, LateFlag, Transaction, Verify)]

@@ -29,7 +29,10 @@ void ceilings_loaded(struct pipeline *p, struct ceiling_catalogue *catalogue)
         return;
     }
     p->catalogues = all;
-    p->catalogues[p->catalogue_count++] = catalogue;
+    size_t place = p->catalogue_count++;
+    for (; place > 0 && all[place - 1]->generation > catalogue->generation; place--)
+        all[place] = all[place - 1];
+    all[place] = catalogue;
 }
 
 static bool used(const struct pipeline *p, const struct ceiling_catalogue *catalogue)

@@ -479,14 +479,24 @@ static bool still_ours(const struct lane *lane, const struct store_lane *taken)
     return true;
 }
 
+/* What the lane decides by; NULL: nothing yet. */
+static const struct ceiling_catalogue *adopted_catalogue(struct pipeline *p, struct store_lane *taken)
+{
+    ceilings_loaded(p, taken->adopted);
+    taken->adopted = NULL;
+    return ceilings_at(p, taken->ceilings_generation);
+}
+
 static bool use_taken(struct pipeline *p, struct lane *lane, struct store_lane *taken)
 {
     if (!lane_restore(lane, taken))
         return false;
     flag_book_epoch(lane->flags, lane->epoch);
-    const struct ceiling_catalogue *catalogue = ceilings_newest(p);
-    if (catalogue && catalogue->generation == lane->ceilings_generation)
+    const struct ceiling_catalogue *catalogue = adopted_catalogue(p, taken);
+    if (catalogue)
         ceiling_book_use(lane->book, catalogue);
+    else if (taken->ceilings_generation > 0)
+        return false; /* out of memory, for the store knows them all */
     else
         lane->ceilings_generation = -1; /* counted anew from usage_hourly */
     ceiling_book_forget(lane->book, p->now_us - CEILING_COUNTED_US);
@@ -498,6 +508,8 @@ void takeover_free(struct store_lane *taken)
 {
     dedupe_free(taken->dedupe);
     ceiling_book_free(taken->book);
+    if (taken->adopted)
+        ceiling_catalogue_free(taken->adopted);
     if (taken->arena)
         arena_free(taken->arena);
     free(taken->arena);

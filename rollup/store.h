@@ -63,7 +63,9 @@ struct store_lane {
     struct dedupe *dedupe;             /* out, filled by the store, given to the engine */
     struct ceiling_book *book;         /* out, likewise */
     int64_t ceilings_generation;       /* adopted; 0: none */
-    uint16_t *sealed_days;             /* adopted, ascending */
+    struct ceiling_catalogue
+        *adopted;          /* out, given: the ceilings of that generation; NULL: they are the newest */
+    uint16_t *sealed_days; /* adopted, ascending */
     size_t sealed_day_count;
     struct store_pending *pending;
     size_t pending_count;

@@ -107,13 +107,16 @@ static bool fill_catalogue(struct postgres_store *store, const PGresult *rows,
 bool store_read_catalogue(struct postgres_store *store, int64_t generation,
                           struct ceiling_catalogue **catalogue)
 {
+    char number[24];
+    const char *parameter = number;
+    snprintf(number, sizeof number, "%lld", (long long)generation);
     PG_RESULT *rows = pg_query(&store->pg,
                                "SELECT name, version, who_kind, who, scope, meter, period, limit_quantity, "
                                "clear_level, policy, since FROM "
                                "(SELECT *, min(created_at) OVER (PARTITION BY name) AS since FROM ceiling) c "
-                               "WHERE retired_at IS NULL "
+                               "WHERE generation <= $1 AND coalesce(retired_generation > $1, true) "
                                "ORDER BY name",
-                               NULL, 0);
+                               &parameter, 1);
     if (!rows)
         return false;
     struct ceiling_catalogue *made = ceiling_catalogue_new((size_t)PQntuples(rows));

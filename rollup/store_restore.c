@@ -279,19 +279,29 @@ static int index_of(struct text name, const char *const *names, int count)
     return -1;
 }
 
-/* Counters of older ceilings than those in force would count twice what the seed of the newest ones will
- * bring. */
 static bool is_current(const struct restoring *r, const struct store_lane *lane)
 {
     const struct ceiling_catalogue *newest = r->job->catalogue;
     return lane->ceilings_generation == (newest ? newest->generation : r->job->known_generation);
 }
 
+/* Lanes go on deciding by what they have adopted until they adopt what is in force now. */
+static bool read_adopted(struct restoring *r)
+{
+    for (size_t i = 0; i < r->job->lane_count; i++) {
+        struct store_lane *lane = &r->job->lanes[i];
+        if (!lane->kept && lane->ceilings_generation > 0 && !is_current(r, lane) &&
+            !store_read_catalogue(r->store, lane->ceilings_generation, &lane->adopted))
+            return false;
+    }
+    return true;
+}
+
 static bool add_counter(void *context, const PGresult *result)
 {
     struct restoring *r = context;
     struct store_lane *lane = lane_of(r, pg_int4(result, 0, 0));
-    if (!is_current(r, lane))
+    if (!is_current(r, lane) && !lane->adopted)
         return true;
     int period = index_of(pg_text(result, 0, 3), ceiling_period_names, PERIOD_COUNT);
     struct ceiling_counter counter = {
@@ -406,7 +416,7 @@ bool store_restore(struct postgres_store *store, struct store_job *job)
            each(&r, "SELECT lane, day FROM sealed_day_adoption WHERE lane = ANY ($1) ORDER BY day",
                 add_sealed_day) &&
            each(&r, "SELECT lane, generation FROM ceiling_adoption WHERE lane = ANY ($1)", set_generation) &&
-           restore_keys(&r) && restore_ceilings(&r) &&
+           read_adopted(&r) && restore_keys(&r) && restore_ceilings(&r) &&
            each(&r,
                 "SELECT lane, topic, kafka_partition, kafka_offset, customer_id, event_id, meter, model, "
                 "user_id, "

@@ -111,6 +111,8 @@ static inline void taken_free(struct taken *taken)
         dedupe_free(taken->lane.dedupe);
     if (taken->lane.book)
         ceiling_book_free(taken->lane.book);
+    if (taken->lane.adopted)
+        ceiling_catalogue_free(taken->lane.adopted);
     if (taken->lane.arena)
         arena_free(taken->lane.arena);
     free(taken->lane.arena);

@@ -226,6 +226,7 @@ START_TEST(keys_counters_states_and_adoptions_come_back)
     ck_assert_uint_eq(taken.lane.sealed_day_count, 1);
     ck_assert_int_eq(taken.lane.sealed_days[0], sealed_day.time_us / DAY_US);
     ck_assert_int_eq(taken.lane.ceilings_generation, 5);
+    ck_assert_int_eq(taken.lane.adopted->generation, 5); /* not in force any more */
     int states = 0;
     ck_assert(ceiling_book_states(taken.lane.book, see_state, &states));
     ck_assert_int_eq(states, 1);
@@ -294,14 +295,17 @@ END_TEST
 
 static void apply_ceilings(void)
 {
-    run_sql("INSERT INTO ceiling (name, version, who_kind, who, scope, meter, period, limit_quantity, "
-            "clear_level, policy, "
-            "generation, created_at, retired_at) VALUES "
-            "('all', 1, 'everyone', '', 'customer', 'seeded', 'day', 100, 100, 'alert', 1, now() - interval "
-            "'3 days', now()), "
-            "('all', 2, 'everyone', '', 'customer', 'seeded', 'day', 200, 150, 'hard-stop', 2, now(), NULL), "
-            "('own', 1, 'customer', 'c1', 'customer', 'seeded', 'month', 9, 9, 'throttle', 2, now(), NULL), "
-            "('own-too', 1, 'customer', 'c1', 'customer', 'seeded', 'day', 9, 9, 'alert', 2, now(), NULL)");
+    run_sql(
+        "INSERT INTO ceiling (name, version, who_kind, who, scope, meter, period, limit_quantity, "
+        "clear_level, policy, "
+        "generation, created_at, retired_at, retired_generation) VALUES "
+        "('all', 1, 'everyone', '', 'customer', 'seeded', 'day', 100, 100, 'alert', 1, now() - interval "
+        "'3 days', now(), 2), "
+        "('all', 2, 'everyone', '', 'customer', 'seeded', 'day', 200, 150, 'hard-stop', 2, now(), NULL, "
+        "NULL), "
+        "('own', 1, 'customer', 'c1', 'customer', 'seeded', 'month', 9, 9, 'throttle', 2, now(), NULL, "
+        "NULL), "
+        "('own-too', 1, 'customer', 'c1', 'customer', 'seeded', 'day', 9, 9, 'alert', 2, now(), NULL, NULL)");
     run_sql("INSERT INTO setting (name, value) VALUES ('ceilings_generation', '2')");
     run_sql(
         "INSERT INTO usage_hourly (customer_id, hour, meter, events, quantity, adjustment, first_event_at, "

@@ -163,6 +163,26 @@ class TestCrashes:
         assert_enforced(scene, [self.CAP], assert_counted_once(scene, records))
         assert read_flags(scene) == before, "nothing is published twice"
 
+    def test_who_takes_over_decides_by_what_was_adopted_until_newer_ceilings_are(self, make_scene):
+        """While their sums can't be read, nothing can be adopted."""
+        scene = make_scene(partitions=1)
+        apply(scene.migrate(), self.CAP)
+        process = scene.usagebox.start()
+        wait_adopted(scene)
+        records = scene.produce(use("a", 60))
+        scene.wait_consumed()
+        process.kill9()
+        apply(scene, self.CAP, ceiling("other", 1_000_000, meter="gpu_minutes"))
+        reader = scene.database.connect()
+        reader.cursor().execute("LOCK TABLE usage_hourly IN ACCESS EXCLUSIVE MODE")
+        scene.usagebox.start(ready=False)
+        records += scene.produce(use("a", 41), use("b", 101), take_back("a", 50), use("c", 101), take_back("c", 1))
+        wait_until(lambda: len(read_flags(scene)) == 5, 20, "the flags")
+        reader.close()
+        scene.wait_consumed()
+        wait_adopted(scene)
+        assert len(assert_enforced(scene, [self.CAP], assert_counted_once(scene, records))) == 5
+
     def test_kill_9_under_load_loses_no_flag_and_decides_nothing_twice(self, make_scene):
         scene = make_scene(config={"batch": {"max_delay": "50ms"},
                                    "kafka": {"properties": {"session.timeout.ms": 1000, "heartbeat.interval.ms": 200}}}).migrate()

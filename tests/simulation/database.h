@@ -89,15 +89,20 @@ struct sim_pending {
     int32_t lane;
 };
 
+enum { WORLD_GENERATIONS = 64 }; /* more than a lane is ever behind */
+struct sim_ceilings {
+    int count;
+    int64_t limits[8];
+};
+
 struct sim_database {
     struct sim_offset offsets[WORLD_TOPICS][WORLD_PARTITIONS];
     struct table events, hours, segments, counters, states, decisions, adoptions, pending, dead;
     struct table sealed; /* uint16_t days */
     struct table accounts, moves;
     int64_t lane_generation[WORLD_PARTITIONS];
-    int64_t generation; /* of the ceilings in force */
-    int ceiling_count;
-    int64_t limits[8];
+    int64_t generation;                              /* of the ceilings in force */
+    struct sim_ceilings ceilings[WORLD_GENERATIONS]; /* by generation, round and round */
     enum partitioner partitioner;
     int32_t partition_count;
     int timeline_met; /* the last server's that lanes were taken over from */

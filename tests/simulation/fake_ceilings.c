@@ -5,19 +5,25 @@
 
 struct ceiling_catalogue *sim_catalogue(const struct world *world)
 {
+    return sim_catalogue_of(world, world->database.generation);
+}
+
+struct ceiling_catalogue *sim_catalogue_of(const struct world *world, int64_t generation)
+{
+    const struct sim_ceilings *ceilings = &world->database.ceilings[generation % WORLD_GENERATIONS];
     static const char *const names[] = {"hourly-a", "daily-a", "monthly-a", "hourly-b"};
     struct ceiling_catalogue *catalogue = ceiling_catalogue_new(8);
-    catalogue->generation = world->database.generation;
-    for (int i = 0; i < world->database.ceiling_count; i++) {
+    catalogue->generation = generation;
+    for (int i = 0; i < ceilings->count; i++) {
         struct ceiling ceiling = {.name = text_of(names[i]),
-                                  .version = world->database.generation,
+                                  .version = generation,
                                   .who_kind = WHO_EVERYONE,
                                   .who = TEXT(""),
                                   .meter = text_of(world_meters[i == 3]),
                                   .period = (enum ceiling_period)(i % 3),
                                   .policy = POLICY_HARD_STOP,
-                                  .limit = world->database.limits[i] * DECIMAL_ONE,
-                                  .clear_level = world->database.limits[i] * DECIMAL_ONE,
+                                  .limit = ceilings->limits[i] * DECIMAL_ONE,
+                                  .clear_level = ceilings->limits[i] * DECIMAL_ONE,
                                   .created_at_us = world->start_us - 3 * WORLD_DAY_US};
         ceiling_catalogue_add(catalogue, &ceiling);
     }

@@ -79,7 +79,9 @@ static void restore_ceilings(const struct world *world, struct store_lane *lane)
 {
     lane->book = ceiling_book_new(lane->lane);
     lane->ceilings_generation = world->database.lane_generation[lane->lane];
-    if (lane->ceilings_generation == world->database.generation)
+    if (lane->ceilings_generation > 0 && lane->ceilings_generation != world->database.generation)
+        lane->adopted = sim_catalogue_of(world, lane->ceilings_generation);
+    if (lane->adopted || lane->ceilings_generation == world->database.generation)
         restore_counters(world, lane);
     restore_states(world, lane);
 }

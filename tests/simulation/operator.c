@@ -10,10 +10,10 @@ enum { LOOK_EVERY_S = 4 };
 void operator_new_ceilings(struct world *world)
 {
     struct sim_database *db = &world->database;
-    db->generation++;
-    db->ceiling_count = 1 + (int)random_below(&world->random, 4);
-    for (int i = 0; i < db->ceiling_count; i++)
-        db->limits[i] = 100 + (int64_t)random_below(&world->random, i == 0 ? 2000 : 8000);
+    struct sim_ceilings *ceilings = &db->ceilings[++db->generation % WORLD_GENERATIONS];
+    ceilings->count = 1 + (int)random_below(&world->random, 4);
+    for (int i = 0; i < ceilings->count; i++)
+        ceilings->limits[i] = 100 + (int64_t)random_below(&world->random, i == 0 ? 2000 : 8000);
     world_trace(world, "ceilings generation %" PRId64, db->generation);
 }
 

@@ -115,7 +115,8 @@ void sim_store_commit(struct process *process, struct store_job *job);
 void sim_store_take_lane(struct process *process, struct store_lane *lane);
 void sim_store_read_settings(struct process *process, struct store_job *job);
 void sim_read_sums(struct process *process, struct store_job *job);
-struct ceiling_catalogue *sim_catalogue(const struct world *world);
+struct ceiling_catalogue *sim_catalogue(const struct world *world); /* those in force */
+struct ceiling_catalogue *sim_catalogue_of(const struct world *world, int64_t generation);
 /* oracle.c, oracle_rollups.c, oracle_flags.c */
 void oracle_check(struct world *world);
 void oracle_check_rollups(struct world *world);

@@ -26,11 +26,11 @@ class Load:
 
     def _run(self):
         # else a record whose acknowledgement is lost lies in the log twice, once where nobody knows of it
-        producer = self.scene.topics.producer(**{"enable.idempotence": True})
+        producer = self.scene.topics.producer(**{"enable.idempotence": True, "socket.timeout.ms": 10000})
         try:
             while not self._ends.wait(self.pause_s):
                 send(producer, self.workload, self.chunk)
-                self.records += producer.flush()
+                self.records += producer.flush(timeout_s=180)  # brokers may be away for a while
         except Exception as error:  # it is the test's to tell
             self.failure = error
 

@@ -73,7 +73,7 @@ $(1)/libcore-failing.a: $(1)/libcore.a
 $(1)/unit/%_memory: $(1)/tests/unit/%_memory.o $(1)/libcore-failing.a
 	$$(begin)
 	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(CORE_LIBS) -lstdc++ -lpthread -o $$@
-$(1)/bench/%: $(1)/tests/bench/%.o $(1)/libshell.a $(1)/libcore.a
+$(1)/bench/%: $(1)/tests/bench/%.o $(1)/tests/bench/counting_memory.o $(1)/libshell.a $(1)/libcore-failing.a
 	$$(begin)
 	$$(CC) $$(LDFLAGS) $(2) $$^ $$(LIBS) -o $$@
 $(1)/integration/%: $(1)/tests/integration/%.o $(1)/libshell.a $(1)/libcore.a
@@ -171,10 +171,13 @@ chaos: usagebox ## break a real deployment for SECONDS=120 from SEED=1 on; BROKE
 	/usr/bin/python3 tests/chaos/chaos.py --seconds $(SECONDS) --seed $(SEED) $(if $(BROKERS),--brokers $(BROKERS)) $(ARGS)
 .PHONY: chaos
 
-BENCHES := $(addprefix $(BUILD)/release/bench/,decode decide)
+BENCHES := $(addprefix $(BUILD)/release/bench/,decode decide dedupe_bench)
 bench: usagebox $(BENCHES) ## speed beside bare COPY, latency; BENCH_EVENTS, BENCH_ROUNDS; ARGS goes to tests/bench/bench.py
 	/usr/bin/python3 tests/bench/bench.py $(ARGS)
 .PHONY: bench
+profile: usagebox ## where a drain spends its time, by thread and function; wants perf
+	/usr/bin/python3 tests/bench/profile.py $(ARGS)
+.PHONY: profile
 bench-dedupe: $(BUILD)/release/bench/dedupe_bench ## time and memory of dedupe by key
 	$<
 .PHONY: bench-dedupe

@@ -99,6 +99,8 @@ static bool start_thread(struct writer *writer)
     pthread_sigmask(SIG_BLOCK, &all, &before);
     bool started = pthread_create(&writer->thread, NULL, work, writer) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (started)
+        pthread_setname_np(writer->thread, "writer"); /* for top and profilers */
     return started;
 }
 

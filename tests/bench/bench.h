@@ -10,6 +10,7 @@
 #include "consumer/arena.h"
 #include "consumer/event.h"
 #include "consumer/generate.h"
+#include "counting_memory.h"
 
 enum { BENCH_EVENTS = 200000, BENCH_ROUNDS = 7 };
 #define BENCH_NOW_US INT64_C(1795339800000000) /* 2026-11-22T09:30:00Z */
@@ -83,12 +84,13 @@ static inline int by_size(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-/* One line that bench.py reads: name, CPU ns by event of the best and of the median round. */
-static inline void report(const char *name, uint64_t rounds_ns[BENCH_ROUNDS])
+/* One line that bench.py reads: name, CPU ns by event of the best and of the median round, allocations by
+ * event. */
+static inline void report(const char *name, uint64_t rounds_ns[BENCH_ROUNDS], uint64_t allocations)
 {
     qsort(rounds_ns, BENCH_ROUNDS, sizeof *rounds_ns, by_size);
-    printf("%s %.1f %.1f\n", name, (double)rounds_ns[0] / BENCH_EVENTS,
-           (double)rounds_ns[BENCH_ROUNDS / 2] / BENCH_EVENTS);
+    printf("%s %.1f %.1f %.4f\n", name, (double)rounds_ns[0] / BENCH_EVENTS,
+           (double)rounds_ns[BENCH_ROUNDS / 2] / BENCH_EVENTS, (double)allocations / BENCH_EVENTS);
 }
 
 #endif

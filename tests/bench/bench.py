@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -17,11 +18,13 @@ sys.dont_write_bytecode = True
 
 # pylint: disable=wrong-import-position
 import latency
+import moments
 import report
 from stack import ROOT, Stack
 from throughput import PARTITIONS, Throughput, with_ratios
 
-PARTS = ("memory", "throughput", "latency")
+PARTS = ("memory", "throughput", "latency", "moments")
+DEDUPE_KEYS = 5000000
 
 
 def arguments():
@@ -36,14 +39,25 @@ def arguments():
 
 
 def in_memory():
-    """{stage: (best, median)} by the programs that measure the pure parts alone."""
+    """{stage: (best, median, allocations)} by the programs that measure the pure parts alone."""
     figures = {}
     for name in ("decode", "decide"):
         done = subprocess.run([ROOT / "build/release/bench" / name], check=True, capture_output=True, text=True)
         for line in done.stdout.splitlines():
-            stage, best, median = line.split()
-            figures[f"{name}: {stage}"] = (float(best), float(median))
+            stage, *values = line.split()
+            figures[f"{name}: {stage}"] = tuple(map(float, values))
     return figures
+
+
+def dedupe():
+    """Of the table alone: bytes by key, ns by new key, the longest calls, keys restored in a second."""
+    done = subprocess.run([ROOT / "build/release/bench/dedupe_bench", str(DEDUPE_KEYS)], check=True, capture_output=True,
+                          text=True)
+    patterns = {"ns_per_new_key": r"([\d.]+) ns/new key", "bytes_per_key_resident": r"([\d.]+) bytes/key resident",
+                "longest_insert_us": r"^insert: .*longest ([\d.]+) us", "longest_sweep_us": r"^sweep: .*longest ([\d.]+) us",
+                "restored_million_keys_per_s": r"^restore: ([\d.]+)"}
+    figures = {name: float(re.findall(pattern, done.stdout, re.MULTILINE)[-1]) for name, pattern in patterns.items()}
+    return {"keys": DEDUPE_KEYS, **figures}
 
 
 def throughput(stack, directory, options):
@@ -60,6 +74,8 @@ def throughput(stack, directory, options):
         bench.close()
     medians = report.summary(rounds)
     report.print_summary(medians)
+    for name in ("drain", "drain with runs"):
+        report.print_waits(name, rounds[-1][name])
     return {"corpus": corpus, "rounds": rounds, "summary": medians}
 
 
@@ -72,11 +88,16 @@ def measure(options, parts, stack, directory):
     if "memory" in parts:
         figures["memory"] = in_memory()
         report.print_memory(figures["memory"])
+        figures["dedupe"] = dedupe()
+        report.print_flat("the dedupe table alone", figures["dedupe"])
     if "throughput" in parts:
         figures["throughput"] = throughput(stack, directory, options)
     if "latency" in parts:
         figures["latency"] = latency.measure(stack, directory, options.seconds)
         report.print_latency(figures["latency"])
+    if "moments" in parts:
+        figures["moments"] = moments.measure(stack, directory, options.events)
+        report.print_flat("moments", figures["moments"])
     return figures
 
 

@@ -1,6 +1,6 @@
 /* What deciding costs by event, through the pure parts that the engine is made of: each stage does all that
- * the one before it does, and one thing more. Prints: name, ns of the best round, ns of the median round.
- *   decide [STAGE]   one stage alone, for a profiler */
+ * the one before it does, and one thing more. Prints: name, ns of the best round, ns of the median round,
+ * allocations. decide [STAGE]   one stage alone, for a profiler */
 #include "bench.h"
 #include "consumer/ceiling_book.h"
 #include "rollup/batch.h"
@@ -179,21 +179,23 @@ static void bench_end(struct bench *bench)
 /* All stages take turns, so that what else the machine does hits them alike. */
 static void bench_stages(const struct corpus *corpus, enum stage first, enum stage last)
 {
-    static uint64_t rounds_ns[STAGES][BENCH_ROUNDS], sort_ns[BENCH_ROUNDS];
+    static uint64_t rounds_ns[STAGES][BENCH_ROUNDS], sort_ns[BENCH_ROUNDS], allocations[STAGES];
     for (int round = 0; round < BENCH_ROUNDS; round++)
         for (enum stage stage = first; stage <= last; stage++) {
             struct bench bench = {.corpus = corpus, .stage = stage};
             bench_begin(&bench);
+            allocations[stage] = counted_allocations;
             rounds_ns[stage][round] = bench_round(&bench);
+            allocations[stage] = counted_allocations - allocations[stage];
             must(stage < CEILINGS || bench.decisions > 0, "no ceiling was crossed");
             if (stage == ROWS)
                 sort_ns[round] = sort_rollups(&bench);
             bench_end(&bench);
         }
     for (enum stage stage = first; stage <= last; stage++)
-        report(stage_names[stage], rounds_ns[stage]);
+        report(stage_names[stage], rounds_ns[stage], allocations[stage]);
     if (last == ROWS)
-        report("sort_of_rollups", sort_ns);
+        report("sort_of_rollups", sort_ns, 0);
 }
 
 static enum stage stage_of(const char *name)

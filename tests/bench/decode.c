@@ -1,5 +1,5 @@
 /* What decoding costs by event, and what jansson alone takes to parse the same bytes.
- * Prints: name, ns of the best round, ns of the median round. */
+ * Prints: name, ns of the best round, ns of the median round, allocations. */
 #include <jansson.h>
 
 #include "bench.h"
@@ -31,16 +31,19 @@ static uint64_t jansson_round(const struct corpus *corpus)
 
 int main(void)
 {
-    uint64_t decode_ns[BENCH_ROUNDS], jansson_ns[BENCH_ROUNDS];
+    uint64_t decode_ns[BENCH_ROUNDS], jansson_ns[BENCH_ROUNDS], before, decoded = 0;
     struct corpus *corpus = corpus_new();
     struct decoder *decoder = decoder_new(&bench_rules);
     must(decoder != NULL, "out of memory");
+    json_set_alloc_funcs(failing_malloc, failing_free);
     for (int round = 0; round < BENCH_ROUNDS; round++) {
+        before = counted_allocations;
         decode_ns[round] = decode_round(decoder, corpus);
+        decoded = counted_allocations;
         jansson_ns[round] = jansson_round(corpus);
     }
-    report("decode", decode_ns);
-    report("jansson_parse", jansson_ns);
+    report("decode", decode_ns, decoded - before);
+    report("jansson_parse", jansson_ns, counted_allocations - decoded);
     decoder_free(decoder);
     corpus_free(corpus);
     return EXIT_SUCCESS;

@@ -122,7 +122,7 @@ def _measure(place, topics, seconds):
     warm = [record for record in records if record.timestamp_ms >= warm_ms]
     return {"events": len(warm), "events_per_s": RATE_PER_S, **_flag_latency(topics, warm),
             "kafka_alone_ms": _quantiles(floor.waited_ms(warm_ms)),
-            "decided_to_acknowledged_ms": _histogram_ms(metrics, "usagebox_flag_decided_seconds"),
+            "decided_to_acknowledged_ms": histogram_ms(metrics, "usagebox_flag_decided_seconds"),
             "visible_ms": _quantiles(sorted(offsets.visible_ms(r) - r.timestamp_ms for r in warm))}
 
 
@@ -146,7 +146,7 @@ def _quantiles(ordered):
     return {name: quantile(ordered, part) for name, part in PARTS.items()}
 
 
-def _histogram_ms(metrics, name):
+def histogram_ms(metrics, name):
     """Upper bounds of the buckets that the quantiles lie in, warm-up and all."""
     buckets = sorted((float(le), count) for key, count in metrics.items()
                      for le in re.findall(rf'^{name}_bucket{{le="(.*)"}}$', key))

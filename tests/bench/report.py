@@ -42,9 +42,23 @@ def print_summary(medians):
 
 
 def print_memory(figures):
-    say("\nin memory, ns of CPU per event: best round, median round")
-    for name, (best, median) in figures.items():
-        say(f"  {best:8.1f} {median:8.1f}  {name}")
+    say("\nin memory, ns of CPU per event: best round, median round; allocations per event")
+    for name, (best, median, allocations) in figures.items():
+        say(f"  {best:8.1f} {median:8.1f} {allocations:8.4f}  {name}")
+
+
+def print_flat(title, figures):
+    say(f"\n{title}")
+    for name, value in figures.items():
+        say(f"  {value:>14,.2f}  {name.replace('_', ' ')}")
+
+
+def print_waits(name, figures):
+    """Of the last round: what each thread did with its time, and what PostgreSQL's backend waited for."""
+    say(f"\n{name}: share of the time that each thread ran, queued for a core, slept")
+    for thread, (ran, queued, slept) in figures["threads"].items():
+        say(f"  {ran:8.0%} {queued:8.0%} {slept:8.0%}  {thread}")
+    say("  the backend: " + ", ".join(f"{what} {share:.0%}" for what, share in figures["backend_waits"].items()))
 
 
 def print_latency(figures):

@@ -11,11 +11,17 @@ from process import Usagebox, write_config
 from stack import wait_until
 from topics import Topics
 
-from figures import cpu_s, peak_rss_bytes, wal_bytes
+from figures import Waits, cpu_s, peak_rss_bytes, thread_shares, wal_bytes
 
 PARTITIONS = 6
 DRAIN_LIMIT_S = 3600
 COPY_BYTES = 256 << 10
+# how far it is, the backend that writes, what that waits for now
+POSITION = """
+    SELECT consumed, backend_pid,
+           CASE WHEN pid IS NOT NULL THEN coalesce(wait_event_type || ' ' || wait_event, 'CPU') END
+    FROM (SELECT sum(greatest(next_offset, 0)) AS consumed, max(backend_pid) AS backend_pid FROM consumer_offset) AS o
+    LEFT JOIN pg_stat_activity ON pid = backend_pid"""
 
 
 def base_config(stack, topics, dsn):
@@ -127,24 +133,28 @@ class Throughput:
         """Counted from the start of the process, and from the moment that its first lane was taken over."""
         with place.cursor() as cursor:
             cursor.execute("CHECKPOINT")
-            wal_before, started_s = wal_bytes(cursor), time.time()
+            wal_before, started_s, waits = wal_bytes(cursor), time.time(), Waits()
             process = place.usagebox.start(ready=False)
-            backend = self._await_drained(cursor, process)
+            backend = self._await_drained(cursor, process, waits)
             ended_s = time.time()
             figures = self._drain_figures(cursor, ended_s - started_s, ended_s - first_lane_s(process))
             figures["usagebox_cpu_us_per_event"] = cpu_s(process.pid) * 1e6 / self.events
             figures["postgres_cpu_us_per_row"] = cpu_s(backend) * 1e6 / figures["rows"]
             figures["wal_bytes_per_row"] = (wal_bytes(cursor) - wal_before) / figures["rows"]
             figures["peak_rss_mb"] = peak_rss_bytes(process.pid) / 1e6
+            figures["threads"] = thread_shares(process.pid, ended_s - started_s)
+            figures["backend_waits"] = waits.shares()
             assert process.terminate() == 0, process.log()
             return figures
 
-    def _await_drained(self, cursor, process):
+    def _await_drained(self, cursor, process, waits):
         """Returns the process id of the backend that wrote it all."""
         def drained():
             assert process.is_alive(), process.log()
-            cursor.execute("SELECT sum(greatest(next_offset, 0)), max(backend_pid) FROM consumer_offset")
-            consumed, backend = cursor.fetchone()
+            cursor.execute(POSITION)
+            consumed, backend, waits_for = cursor.fetchone()
+            if waits_for:
+                waits.look(waits_for)
             return backend if consumed is not None and consumed >= self.events else None
         return wait_until(drained, DRAIN_LIMIT_S, f"{self.events} events in consumer_offset")
 

@@ -1,0 +1,93 @@
+"""What happens once in a while: the first commit after a takeover, a backlog of a sealed day, flags while draining."""
+import datetime
+import time
+
+from stack import wait_until
+
+from latency import ceilings, histogram_ms
+from throughput import DRAIN_LIMIT_S, PARTITIONS, Place, first_lane_s
+from topics import Topics
+
+SEALED_DAYS_AGO = 5
+
+
+def measure(stack, directory, events):
+    return {"takeover_to_first_commit_s": _with_place(stack, directory, {"batch": {"max_delay": "10ms"}}, _first_commit),
+            **_with_place(stack, directory, {"ceilings": ceilings()}, _drain_with_flags, events),
+            "sealed_backlog_events_per_s": _with_place(stack, directory, {}, _drain_sealed, events // 5)}
+
+
+def _with_place(stack, directory, changes, measure_one, *arguments):
+    topics = Topics(stack, PARTITIONS)
+    place = Place(stack, topics, directory, changes)
+    try:
+        return measure_one(place, *arguments)
+    finally:
+        place.close()
+        topics.drop()
+
+
+def _noon(days_ago):
+    noon = datetime.datetime.now(datetime.timezone.utc).replace(hour=12, minute=0, second=0, microsecond=0)
+    return noon - datetime.timedelta(days=days_ago)
+
+
+def _produce(place, events, seed, day):
+    place.usagebox.command("produce", "--generate", events, "--seed", seed, "--start", day.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                           "--span", "2h", timeout_s=DRAIN_LIMIT_S)
+
+
+def _await_consumed(place, events):
+    with place.cursor() as cursor:
+        def consumed():
+            cursor.execute("SELECT sum(greatest(next_offset, 0)) FROM consumer_offset")
+            return (cursor.fetchone()[0] or 0) >= events
+        wait_until(consumed, DRAIN_LIMIT_S, f"{events} events in consumer_offset")
+
+
+def _first_commit(place):
+    """From the moment that a lane without a past runs until PostgreSQL has the offsets of what lay there."""
+    _produce(place, 100, 1, _noon(1))
+    process = place.usagebox.start(ready=False)
+    _await_consumed(place, 100)
+    return time.time() - first_lane_s(process)
+
+
+def _drain_with_flags(place, events):
+    """From the decision, in the poll that returned the event, to the acknowledgement of the flag: upper bounds."""
+    place.usagebox.command("ceilings", "apply")
+    _produce(place, events, 1, _noon(1))
+    process = place.usagebox.start(ready=False)
+    _await_consumed(place, events)
+    metrics = process.metrics()
+    quantiles = histogram_ms(metrics, "usagebox_flag_decided_seconds")
+    return {"flags_while_draining": metrics["usagebox_flags_acknowledged_total"],
+            **{f"flag_while_draining_{name}_ms": value for name, value in quantiles.items()}}
+
+
+def _drain_sealed(place, events):
+    """New events of a day that is sealed: each is put to the day's unique index."""
+    day = _noon(SEALED_DAYS_AGO)
+    process = place.usagebox.start()
+    _produce(place, events, 1, day)
+    _await_consumed(place, events)
+    _seal(place, day)
+    assert process.terminate() == 0, process.log()
+    _produce(place, events, 2, day)
+    process = place.usagebox.start(ready=False)
+    _await_consumed(place, 2 * events)
+    return events / (time.time() - first_lane_s(process))
+
+
+def _seal(place, day):
+    with place.cursor() as cursor:
+        def read():
+            cursor.execute("SELECT complete_through > now() - interval '1 day' FROM usage_watermark")
+            return cursor.fetchone()[0]
+        wait_until(read, 60, "all lanes to be read")
+        place.usagebox.command("seal", "--now", "--day", day.date().isoformat())
+
+        def adopted():
+            cursor.execute("SELECT count(*) FROM sealed_day_adoption")
+            return cursor.fetchone()[0] == PARTITIONS
+        wait_until(adopted, 60, "the seal's adoption")

@@ -179,6 +179,8 @@ static void close_partition(struct pipeline *p, struct batch_partition *row)
 {
     struct lane_topic *topic = &p->lanes[row->partition]->topics[row->topic];
     row->next_offset = topic->stored = topic->position;
+    row->witness_offset = topic->witness.offset;
+    row->witness_fingerprint = topic->witness.fingerprint;
     row->last_offset = topic->last_offset;
     row->last_fingerprint = topic->last_fingerprint;
     row->seen_through_us = topic->seen_through_us;

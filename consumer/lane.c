@@ -82,6 +82,7 @@ static bool restore_eras(struct lane_topic *topic, const struct store_lane_offse
 static void restore_topic(struct lane_topic *topic, const struct store_lane_offset *row)
 {
     topic->committed = topic->stored = row->fresh ? -1 : row->next_offset;
+    topic->witness = (struct lane_record){row->witness_offset, row->witness_fingerprint};
     topic->committed_last_offset = row->last_offset;
     topic->committed_fingerprint = row->last_fingerprint;
     topic->position = row->fresh ? 0 : row->next_offset;

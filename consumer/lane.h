@@ -8,6 +8,11 @@
 
 enum { LANE_DAYS = 65536, LANE_ADOPTING_LIMIT = 8 };
 
+struct lane_record {
+    int64_t offset; /* -1: none */
+    uint64_t fingerprint;
+};
+
 struct lane_topic {
     /* As the store has it. */
     int64_t committed; /* next_offset; -1: fresh */
@@ -41,12 +46,10 @@ struct lane_topic {
     bool found;
     uint64_t found_fingerprint;
     int64_t fingerprint_at_us; /* when it was last asked for while running */
-    /* A record of the log that is being read, and the one to follow it: the last one read when it was asked
-     * for. A log made anew does not hold it, however much of that was read meanwhile. */
-    struct {
-        int64_t offset; /* -1: none */
-        uint64_t fingerprint;
-    } witness, heir;
+    bool last_checked;         /* CHECKING: the last record read is there; now for the witness */
+    /* A record of the log that is being read, and the one to follow it: the last one committed when it was
+     * asked for. A log made anew does not hold it, however much of that was read and committed meanwhile. */
+    struct lane_record witness, heir;
     int64_t limit;          /* nothing is read from here on: a repartition is under way; else INT64_MAX */
     struct store_era *eras; /* malloc'd */
     size_t era_count;

@@ -89,6 +89,8 @@ static void partition_committed(struct pipeline *p, struct lane *lane, const str
     topic->committed = row->next_offset;
     topic->committed_last_offset = row->last_offset;
     topic->committed_fingerprint = row->last_fingerprint;
+    if (topic->witness.offset < 0)
+        topic->witness = (struct lane_record){row->last_offset, row->last_fingerprint};
     p->stats.accepted += (uint64_t)row->accepted;
     p->stats.duplicates += (uint64_t)row->duplicate;
     p->stats.holes += (uint64_t)row->hole;

@@ -18,7 +18,28 @@ static bool wholly_assigned(const struct pipeline *p, const struct source_event 
     return topics == p->options.topic_count;
 }
 
-static void ask(struct pipeline *p, struct lane *lane, uint32_t topic_index, bool fingerprint)
+/* Beside the watermarks, one record may be asked for. */
+enum asked { ASKED_NONE, ASKED_LAST, ASKED_WITNESS };
+
+static struct lane_record record_of(const struct lane_topic *topic, enum asked asked)
+{
+    switch (asked) {
+    case ASKED_LAST:
+        return (struct lane_record){topic->committed_last_offset, topic->committed_fingerprint};
+    case ASKED_WITNESS:
+        return topic->witness;
+    default:
+        return (struct lane_record){-1, 0};
+    }
+}
+
+/* While a lane is checked. */
+static enum asked next_asked(const struct lane_topic *topic)
+{
+    return topic->last_checked ? ASKED_WITNESS : ASKED_LAST;
+}
+
+static void ask(struct pipeline *p, struct lane *lane, uint32_t topic_index, enum asked asked)
 {
     struct lane_topic *topic = &lane->topics[topic_index];
     if (topic->probing && p->steady_us - topic->asked_at_us < PROBE_LOST_US)
@@ -27,12 +48,10 @@ static void ask(struct pipeline *p, struct lane *lane, uint32_t topic_index, boo
     topic->question++;
     topic->asked_at_us = p->steady_us;
     topic->asked_position = topic->position;
-    topic->heir.offset = topic->committed_last_offset;
-    topic->heir.fingerprint = topic->committed_fingerprint;
-    if (!engine_running(lane) || topic->witness.offset < 0)
-        topic->witness = topic->heir;
-    topic->asked_offset = fingerprint ? topic->witness.offset : -1;
-    topic->asked_fingerprint = topic->witness.fingerprint;
+    topic->heir = record_of(topic, ASKED_LAST);
+    struct lane_record record = record_of(topic, asked);
+    topic->asked_offset = record.offset;
+    topic->asked_fingerprint = record.fingerprint;
     p->ports.source.probe(p->ports.source.self, topic_index, lane->number, topic->asked_offset,
                           topic->question);
 }
@@ -41,9 +60,9 @@ static void enter(struct pipeline *p, struct lane *lane, enum lane_phase phase)
 {
     lane->phase = phase;
     for (uint32_t i = 0; i < lane->topic_count; i++) {
-        lane->topics[i].probed = false;
+        lane->topics[i].probed = lane->topics[i].last_checked = false;
         if (phase == LANE_READING_FLAGS || phase == LANE_CHECKING)
-            ask(p, lane, i, phase == LANE_CHECKING);
+            ask(p, lane, i, phase == LANE_CHECKING ? ASKED_LAST : ASKED_NONE);
     }
 }
 
@@ -286,15 +305,15 @@ static void watch_lane(struct pipeline *p, struct lane *lane)
         bool fingerprint = p->steady_us - topic->fingerprint_at_us >= ENGINE_FINGERPRINT_US;
         if (fingerprint && !topic->probing)
             topic->fingerprint_at_us = p->steady_us;
-        ask(p, lane, i, fingerprint);
+        ask(p, lane, i, fingerprint ? ASKED_WITNESS : ASKED_NONE);
     }
 }
 
-static void ask_again(struct pipeline *p, struct lane *lane, bool fingerprint)
+static void ask_again(struct pipeline *p, struct lane *lane)
 {
     for (uint32_t i = 0; i < lane->topic_count; i++)
         if (!lane->topics[i].probed && p->steady_us - lane->topics[i].asked_at_us >= ENGINE_SECOND_US)
-            ask(p, lane, i, fingerprint);
+            ask(p, lane, i, lane->phase == LANE_CHECKING ? next_asked(&lane->topics[i]) : ASKED_NONE);
 }
 
 /* Everything that was read is behind a log's end that was asked for when nothing newer could be in it. */
@@ -320,6 +339,16 @@ static void watermarks_seen(struct pipeline *p, struct lane *lane, struct lane_t
     }
 }
 
+/* The last record read may be one of another log, made anew before that was noticed: an older one, found
+ * again in the log that was read all along, has its say too. */
+static bool witness_is_next(struct lane_topic *topic)
+{
+    topic->last_checked = !topic->last_checked && topic->witness.offset >= topic->low_offset &&
+                          topic->witness.offset != topic->committed_last_offset &&
+                          !holds_another(topic, topic->low_offset, topic->found, topic->found_fingerprint);
+    return topic->last_checked;
+}
+
 void takeover_probed(struct pipeline *p, const struct source_event *event)
 {
     struct lane *lane = engine_lane(p, event->partition);
@@ -337,16 +366,19 @@ void takeover_probed(struct pipeline *p, const struct source_event *event)
         return;
     }
     /* Asked before the lane came to this phase: CHECKING needs the fingerprint of what was restored. */
-    if (lane->phase == LANE_CHECKING && topic->asked_offset != topic->committed_last_offset) {
-        ask(p, lane, event->topic, true);
+    bool checking = lane->phase == LANE_CHECKING;
+    if (checking && topic->asked_offset != record_of(topic, next_asked(topic)).offset) {
+        ask(p, lane, event->topic, next_asked(topic));
         return;
     }
-    topic->probed = true;
     topic->low_offset = event->probe.low_offset;
     topic->high_offset = event->probe.high_offset;
     topic->partition_count = event->probe.partition_count;
     topic->found = event->probe.found;
     topic->found_fingerprint = event->probe.fingerprint;
+    topic->probed = !checking || !witness_is_next(topic);
+    if (!topic->probed)
+        ask(p, lane, event->topic, ASKED_WITNESS);
     if (!engine_running(lane))
         return;
     if (rehome_fits(p, event->probe.partition_count))
@@ -394,9 +426,9 @@ void takeover_advance(struct pipeline *p)
         else if (lane->phase == LANE_READING_FLAGS && lane->flags_caught_up && all_probed(lane))
             lane->phase = LANE_TAKING;
         else if (lane->phase == LANE_READING_FLAGS)
-            ask_again(p, lane, false);
+            ask_again(p, lane);
         else if (lane->phase == LANE_CHECKING)
-            ask_again(p, lane, true), check_lane(p, lane);
+            ask_again(p, lane), check_lane(p, lane);
         else if (lane->phase == LANE_RUNNING)
             watch_lane(p, lane);
     }

@@ -76,6 +76,8 @@ struct batch_partition {
     int64_t next_offset;
     int64_t last_offset; /* of the last record ever taken; -1: none yet */
     uint64_t last_fingerprint;
+    int64_t witness_offset; /* of one that was found again where it had been read; -1: none yet */
+    uint64_t witness_fingerprint;
     int64_t seen_through_us;
     int64_t accepted;
     int64_t duplicate;

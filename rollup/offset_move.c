@@ -121,11 +121,12 @@ static bool write_lane(struct pg *pg, const struct offset_move *move, const char
                                  (const char *[]){partition, epoch}, 2);
     if (!raised)
         return false;
-    PG_RESULT *moved = pg_query(pg,
-                                "UPDATE consumer_offset SET next_offset = $3::bigint, last_offset = -1, "
-                                "last_fingerprint = 0, chain = decode($4, 'hex') "
-                                "WHERE topic = $1 AND kafka_partition = $2::int",
-                                (const char *[]){move->topic, partition, next, hex}, 4);
+    PG_RESULT *moved = pg_query(
+        pg,
+        "UPDATE consumer_offset SET next_offset = $3::bigint, last_offset = -1, "
+        "last_fingerprint = 0, witness_offset = -1, witness_fingerprint = 0, chain = decode($4, 'hex') "
+        "WHERE topic = $1 AND kafka_partition = $2::int",
+        (const char *[]){move->topic, partition, next, hex}, 4);
     return moved;
 }
 

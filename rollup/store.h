@@ -41,6 +41,8 @@ struct store_lane_offset {
     int64_t next_offset;
     int64_t last_offset; /* -1: none */
     uint64_t last_fingerprint;
+    int64_t witness_offset; /* of a record known to be of the log that was read all along; -1: none */
+    uint64_t witness_fingerprint;
     int64_t seen_through_us;
     bool limited;           /* a repartition is under way: */
     int64_t limit;          /* nothing is read from here on before all lanes have come to their limits */

@@ -133,6 +133,8 @@ static void put_offset(struct postgres_store *store, struct pg_columns *c, const
     pg_put_int8(c, part->next_offset);
     pg_put_int8(c, part->last_offset);
     pg_put_int8(c, (int64_t)part->last_fingerprint);
+    pg_put_int8(c, part->witness_offset);
+    pg_put_int8(c, (int64_t)part->witness_fingerprint);
     pg_put_time(c, part->seen_through_us);
     pg_put_bytes(c, chain->next.bytes, sizeof chain->next.bytes);
 }
@@ -175,19 +177,18 @@ bool store_write_offsets(struct postgres_store *store, struct store_job *job)
 {
     static const char sql[] =
         "UPDATE consumer_offset o SET next_offset = b.next_offset, last_offset = b.last_offset, "
-        "last_fingerprint = "
-        "b.last_fingerprint, seen_through = greatest(o.seen_through, b.seen_through), chain = b.chain, "
-        "updated_at = "
-        "now() FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS b(topic, kafka_partition, epoch, "
-        "first_offset, "
-        "next_offset, last_offset, last_fingerprint, seen_through, chain) WHERE o.topic = b.topic AND "
+        "last_fingerprint = b.last_fingerprint, witness_offset = b.witness_offset, witness_fingerprint = "
+        "b.witness_fingerprint, seen_through = greatest(o.seen_through, b.seen_through), chain = b.chain, "
+        "updated_at = now() FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS b(topic, "
+        "kafka_partition, epoch, first_offset, next_offset, last_offset, last_fingerprint, witness_offset, "
+        "witness_fingerprint, seen_through, chain) WHERE o.topic = b.topic AND "
         "o.kafka_partition = b.kafka_partition AND o.epoch = b.epoch AND o.next_offset = b.first_offset "
         "RETURNING o.topic, o.kafka_partition";
     const struct batch *batch = job->batch;
     if (batch->partition_count == 0)
         return true;
     struct pg_columns columns;
-    pg_columns_begin(&columns, "tijjjjjzx");
+    pg_columns_begin(&columns, "tijjjjjjjzx");
     for (size_t i = 0; i < batch->partition_count; i++)
         put_offset(store, &columns, &batch->partitions[i]);
     PG_RESULT *result = pg_columns_query(&store->pg, sql, &columns);

@@ -176,9 +176,9 @@ static bool make_arenas(struct postgres_store *store, struct store_job *job)
 
 static void read_limit(const PGresult *rows, int row, struct store_lane_offset *offset)
 {
-    offset->limited = !PQgetisnull(rows, row, 8);
+    offset->limited = !PQgetisnull(rows, row, 10);
     if (offset->limited)
-        offset->limit = pg_int8(rows, row, 8);
+        offset->limit = pg_int8(rows, row, 10);
 }
 
 static bool read_offset(struct postgres_store *store, struct store_job *job, const PGresult *rows, int row)
@@ -194,7 +194,7 @@ static bool read_offset(struct postgres_store *store, struct store_job *job, con
     struct store_chain *chain = store_chain_of(store, topic, lane->lane);
     if (!chain)
         return pg_fail(&store->pg, PG_PASSING, "out of memory");
-    memcpy(chain->committed.bytes, PQgetvalue(rows, row, 7), LEDGER_CHAIN_BYTES);
+    memcpy(chain->committed.bytes, PQgetvalue(rows, row, 9), LEDGER_CHAIN_BYTES);
     int64_t next_offset = pg_int8(rows, row, 3);
     lane->offsets[topic] = (struct store_lane_offset){
         .topic = topic,
@@ -202,7 +202,9 @@ static bool read_offset(struct postgres_store *store, struct store_job *job, con
         .next_offset = next_offset,
         .last_offset = pg_int8(rows, row, 4),
         .last_fingerprint = (uint64_t)pg_int8(rows, row, 5),
-        .seen_through_us = pg_time_us(rows, row, 6),
+        .witness_offset = pg_int8(rows, row, 6),
+        .witness_fingerprint = (uint64_t)pg_int8(rows, row, 7),
+        .seen_through_us = pg_time_us(rows, row, 8),
     };
     read_limit(rows, row, &lane->offsets[topic]);
     return true;
@@ -210,14 +212,15 @@ static bool read_offset(struct postgres_store *store, struct store_job *job, con
 
 static bool read_offsets(struct postgres_store *store, struct store_job *job)
 {
-    PG_RESULT *rows = query_places(
-        store, job,
-        "SELECT o.topic, o.kafka_partition, o.epoch, o.next_offset, o.last_offset, "
-        "o.last_fingerprint, o.seen_through, o.chain, CASE WHEN r.repartition_id IS NOT NULL THEN "
-        "coalesce(e.end_offset, 0) END FROM consumer_offset o LEFT JOIN repartition r ON "
-        "r.finished_at IS NULL LEFT JOIN repartition_end e ON (e.repartition_id, e.topic, "
-        "e.kafka_partition) = (r.repartition_id, o.topic, o.kafka_partition) WHERE (o.topic, "
-        "o.kafka_partition) IN (SELECT * FROM unnest($1, $2))");
+    PG_RESULT *rows =
+        query_places(store, job,
+                     "SELECT o.topic, o.kafka_partition, o.epoch, o.next_offset, o.last_offset, "
+                     "o.last_fingerprint, o.witness_offset, o.witness_fingerprint, o.seen_through, o.chain, "
+                     "CASE WHEN r.repartition_id IS NOT NULL THEN "
+                     "coalesce(e.end_offset, 0) END FROM consumer_offset o LEFT JOIN repartition r ON "
+                     "r.finished_at IS NULL LEFT JOIN repartition_end e ON (e.repartition_id, e.topic, "
+                     "e.kafka_partition) = (r.repartition_id, o.topic, o.kafka_partition) WHERE (o.topic, "
+                     "o.kafka_partition) IN (SELECT * FROM unnest($1, $2))");
     if (!rows)
         return false;
     if ((size_t)PQntuples(rows) != job->lane_count * store->options.topic_count)

@@ -20,6 +20,8 @@ struct sim_offset {
     bool exists;
     int64_t epoch, next_offset, last_offset, seen_through_us;
     uint64_t last_fingerprint;
+    int64_t witness_offset;
+    uint64_t witness_fingerprint;
     int64_t accepted, duplicate, dead, hole, gap;
     int owner;
 };

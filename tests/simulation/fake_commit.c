@@ -330,6 +330,8 @@ static void store_offset(struct process *process, const struct batch_partition *
     row->next_offset = part->next_offset;
     row->last_offset = part->last_offset;
     row->last_fingerprint = part->last_fingerprint;
+    row->witness_offset = part->witness_offset;
+    row->witness_fingerprint = part->witness_fingerprint;
     row->seen_through_us = part->seen_through_us;
     row->accepted += part->accepted;
     row->duplicate += part->duplicate;

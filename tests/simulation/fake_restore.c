@@ -126,7 +126,8 @@ static void own_rows(struct process *process, struct store_lane *lane)
     for (int t = 0; t < process->world->topic_count; t++) {
         struct sim_offset *row = &process->world->database.offsets[t][lane->lane];
         if (!row->exists)
-            *row = (struct sim_offset){.exists = true, .next_offset = -1, .last_offset = -1};
+            *row = (struct sim_offset){
+                .exists = true, .next_offset = -1, .last_offset = -1, .witness_offset = -1};
         row->epoch = lane->epoch;
         row->owner = process->number;
         lane->offsets[t] = (struct store_lane_offset){.topic = (uint32_t)t,
@@ -134,6 +135,8 @@ static void own_rows(struct process *process, struct store_lane *lane)
                                                       .next_offset = row->next_offset,
                                                       .last_offset = row->last_offset,
                                                       .last_fingerprint = row->last_fingerprint,
+                                                      .witness_offset = row->witness_offset,
+                                                      .witness_fingerprint = row->witness_fingerprint,
                                                       .seen_through_us = row->seen_through_us};
     }
 }

@@ -213,13 +213,28 @@ static void cut(struct world *world, int topic, int partition, int64_t count)
     world_trace(world, "%s/%d ends at %" PRId64, world_topics[topic], partition, count);
 }
 
+/* Is it known of a log which one was read? Not where no record of it was, or none since an operator moved it:
+ * what cannot be told apart by any record is a limit that is known. */
+static bool is_known(const struct world *world, const struct sim_database *db, int topic, int partition)
+{
+    const struct sim_offset *row = &db->offsets[topic][partition];
+    bool untouched = !row->exists || row->next_offset <= 0;
+    return untouched ? world->logs[topic][partition].low == 0 : row->last_offset >= 0;
+}
+
+static bool can_rewrite(const struct world *world, int topic, int partition)
+{
+    return is_known(world, &world->database, topic, partition) &&
+           (!world->replica_lags || is_known(world, &world->replica, topic, partition));
+}
+
 /* An unclean election: the new leader lacks the last records. */
 static bool truncate_log(struct world *world)
 {
     int topic, partition;
     struct sim_log *log = any_log(world, &topic, &partition);
     int64_t most = log->count - log->low;
-    if (most < 2)
+    if (most < 2 || !can_rewrite(world, topic, partition))
         return false;
     cut(world, topic, partition,
         log->count - 1 - (int64_t)random_below(&world->random, (uint64_t)(most < 200 ? most : 200)));
@@ -230,6 +245,9 @@ static bool recreate_topic(struct world *world)
 {
     int topic, partition;
     any_log(world, &topic, &partition);
+    for (partition = 0; partition < world->first_partition_count; partition++)
+        if (!can_rewrite(world, topic, partition))
+            return false;
     for (partition = 0; partition < world->first_partition_count; partition++) {
         world->logs[topic][partition].low = 0;
         cut(world, topic, partition, 0);
@@ -333,8 +351,8 @@ static const struct {
     {FAULT_ABORTED, 8, abort_transaction},
     {FAULT_RETENTION, 3, remove_read},
     {FAULT_LOSS, 1, remove_unread},
-    {FAULT_TRUNCATION, 0, truncate_log},
-    {FAULT_RECREATION, 0, recreate_topic},
+    {FAULT_TRUNCATION, 1, truncate_log},
+    {FAULT_RECREATION, 1, recreate_topic},
     {FAULT_PARTITION_ADDED, 1, add_partition},
     {FAULT_FLAGS_DOWN, 4, flags_down},
     {FAULT_FLAG_QUEUE_FULL, 2, fill_queue},

@@ -69,6 +69,7 @@ static void move(struct world *world, int topic, int partition, int64_t to)
     row->next_offset = to;
     row->last_offset = -1;
     row->last_fingerprint = 0;
+    row->witness_offset = -1;
     int64_t epoch = 0;
     for (int t = 0; t < world->topic_count; t++)
         if (world->database.offsets[t][partition].epoch > epoch)

@@ -8,7 +8,7 @@
 enum { WHOLE_CUSTOMER = 0 };  /* number of "{}" among the words: the first one held */
 enum { FORGET_SLICE = 1024 }; /* rows looked at by one call: some 10 us */
 
-struct ceiling_book *ceiling_book_new(int32_t lane)
+struct ceiling_book *ceiling_book_new(int32_t lane, struct lookup_seed seed)
 {
     struct ceiling_book *book = calloc(1, sizeof *book);
     if (!book)
@@ -18,8 +18,8 @@ struct ceiling_book *ceiling_book_new(int32_t lane)
     book->next_end_us = INT64_MAX;
     book->counters.row_bytes = sizeof(struct counter);
     book->states.row_bytes = sizeof(struct state);
-    intern_init(&book->customers);
-    intern_init(&book->words);
+    intern_init(&book->customers, seed);
+    intern_init(&book->words, seed);
     if (word_keep(book, TEXT("{}")) == WHOLE_CUSTOMER)
         return book;
     ceiling_book_free(book);

@@ -17,9 +17,10 @@
 #define UB_CEILING_BOOK_H
 
 #include "decision.h"
+#include "lookup.h"
 
 struct ceiling_book;
-struct ceiling_book *ceiling_book_new(int32_t lane);
+struct ceiling_book *ceiling_book_new(int32_t lane, struct lookup_seed seed);
 void ceiling_book_free(struct ceiling_book *book);
 
 /* Takeover: rows as the store holds them, which are copied, then the catalogue that the lane had adopted;

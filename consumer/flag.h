@@ -5,6 +5,7 @@
 
 #include "decision.h"
 #include "flag_sink.h"
+#include "lookup.h"
 #include "partitioner.h"
 
 /* The message's key, ["customer","ceiling",{scope}], into the arena. bytes NULL: out of memory. */
@@ -45,7 +46,7 @@ enum flag_reading flag_parse(struct arena *arena, struct text value, struct flag
  * is overridden where a key is crossed and left alone elsewhere: newer programs may have written it. Where a
  * message of a higher epoch than ours is seen, another process owns the lane, and ours are not due. */
 struct flag_book;
-struct flag_book *flag_book_new(int32_t lane);
+struct flag_book *flag_book_new(int32_t lane, struct lookup_seed seed);
 void flag_book_free(struct flag_book *book);
 
 /* The epoch of our messages from now on; their count starts at 1. Above what flag_book_highest_epoch() was

@@ -6,12 +6,13 @@
 
 enum { ARENA_CHUNK_BYTES = 4096 };
 
-struct flag_book *flag_book_new(int32_t lane)
+struct flag_book *flag_book_new(int32_t lane, struct lookup_seed seed)
 {
     struct flag_book *book = calloc(1, sizeof *book);
     if (!book)
         return NULL;
     book->lane = lane;
+    book->seed = seed;
     book->holding = true;
     book->rows.row_bytes = sizeof(struct flag_row);
     arena_init(&book->arena, ARENA_CHUNK_BYTES);
@@ -69,7 +70,7 @@ struct wish *desired(const struct flag_row *row)
 
 static uint32_t row_find(const struct flag_book *book, struct text key)
 {
-    struct lookup_walk walk = lookup_walk(&book->by_key, lookup_text(0, key));
+    struct lookup_walk walk = lookup_walk(&book->by_key, lookup_keyed(book->seed, key));
     uint32_t number;
     while ((number = lookup_next(&book->by_key, &walk)) != LOOKUP_END)
         if (text_equal(row_at(book, number)->key, key))
@@ -87,7 +88,7 @@ static uint32_t row_add(struct flag_book *book, struct text key)
     }
     if (key.length > 0)
         memcpy(bytes, key.bytes, key.length);
-    uint64_t hash = lookup_text(0, key);
+    uint64_t hash = lookup_keyed(book->seed, key);
     struct flag_row *row = row_at(book, number);
     *row = (struct flag_row){.live = true, .foreign = row_is_foreign(book, key), .hash = hash};
     row->key.bytes = bytes;

@@ -57,6 +57,7 @@ struct flag_book {
     bool holding; /* from the start and from a rewind on until reconcile(): differences may still vanish */
     struct rows rows;
     struct lookup by_key;
+    struct lookup_seed seed;
     struct flag_tickets tickets;
     struct flag_reach *reaches;
     size_t reach_count;

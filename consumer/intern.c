@@ -11,9 +11,9 @@ struct interned {
     char place[SHORT_BYTES];
 };
 
-void intern_init(struct intern *intern)
+void intern_init(struct intern *intern, struct lookup_seed seed)
 {
-    *intern = (struct intern){.rows.row_bytes = sizeof(struct interned)};
+    *intern = (struct intern){.rows.row_bytes = sizeof(struct interned), .seed = seed};
 }
 
 static void text_free(struct interned *interned)
@@ -38,7 +38,7 @@ struct text intern_text(const struct intern *intern, uint32_t number)
 
 uint32_t intern_find(const struct intern *intern, struct text text)
 {
-    struct lookup_walk walk = lookup_walk(&intern->lookup, lookup_text(0, text));
+    struct lookup_walk walk = lookup_walk(&intern->lookup, lookup_keyed(intern->seed, text));
     uint32_t number;
     while ((number = lookup_next(&intern->lookup, &walk)) != LOOKUP_END)
         if (text_equal(intern_text(intern, number), text))
@@ -70,7 +70,7 @@ static uint32_t add(struct intern *intern, struct text text)
         return LOOKUP_END;
     }
     interned->holders = 1;
-    lookup_insert(&intern->lookup, lookup_text(0, text), number);
+    lookup_insert(&intern->lookup, lookup_keyed(intern->seed, text), number);
     return number;
 }
 
@@ -94,7 +94,7 @@ void intern_release(struct intern *intern, uint32_t number)
     assert(interned->holders > 0);
     if (--interned->holders > 0)
         return;
-    lookup_remove(&intern->lookup, lookup_text(0, interned->text), number);
+    lookup_remove(&intern->lookup, lookup_keyed(intern->seed, interned->text), number);
     intern->text_bytes -= interned->text.length <= SHORT_BYTES ? 0 : interned->text.length;
     text_free(interned);
     rows_give(&intern->rows, number);

@@ -10,9 +10,10 @@
 struct intern {
     struct rows rows;
     struct lookup lookup;
+    struct lookup_seed seed;
     size_t text_bytes;
 };
-void intern_init(struct intern *intern);
+void intern_init(struct intern *intern, struct lookup_seed seed);
 void intern_free(struct intern *intern);
 
 uint32_t intern_find(const struct intern *intern, struct text text); /* LOOKUP_END: not there */

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "../rollup/row_hash.h"
+
 enum { LEAST_CELLS = 16 };
 
 void lookup_free(struct lookup *lookup)
@@ -131,4 +133,11 @@ uint64_t lookup_text(uint64_t hash, struct text text)
     if (at < text.length)
         memcpy(&word, text.bytes + at, text.length - at);
     return lookup_mix(lookup_mix(hash, word), text.length);
+}
+
+uint64_t lookup_keyed(struct lookup_seed seed, struct text text)
+{
+    struct row_hash hash = row_hash_begin(seed.words);
+    row_hash_text(&hash, text);
+    return row_hash_end(hash);
 }

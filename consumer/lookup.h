@@ -42,7 +42,17 @@ uint32_t lookup_next(const struct lookup *lookup, struct lookup_walk *walk); /* 
 /* All rows, in no order that means anything: *cell counts from 0. LOOKUP_END: no more. */
 uint32_t lookup_each(const struct lookup *lookup, size_t *cell);
 
-/* Hashes for it. Quick, not secret: whoever chooses the texts can make them collide. */
+/* Random, one for the process: where texts that producers choose lie is nobody's to foresee. */
+struct lookup_seed {
+    uint64_t words[2];
+};
+static inline struct lookup_seed lookup_seed(const uint64_t words[2])
+{
+    return (struct lookup_seed){{words[0], words[1]}};
+}
+uint64_t lookup_keyed(struct lookup_seed seed, struct text text);
+
+/* For what producers don't choose. Quick, not secret: whoever chooses the texts can make them collide. */
 uint64_t lookup_mix(uint64_t hash, uint64_t more);
 uint64_t lookup_text(uint64_t hash, struct text text);
 

@@ -71,7 +71,7 @@ static void begin_lane(struct pipeline *p, struct lane *lane)
 {
     if (!lane->flags || !lane_has_state(lane)) {
         flag_book_free(lane->flags);
-        lane->flags = flag_book_new(lane->number);
+        lane->flags = flag_book_new(lane->number, lookup_seed(p->options.rollup.hash_seed));
         lane->flags_serial = ++p->next_serial;
     }
     if (!lane->flags) {

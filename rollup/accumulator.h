@@ -38,7 +38,7 @@ struct accumulator_rules {
     enum event_lifted dimensions[LIFTED_COUNT]; /* rollup.dimensions */
     size_t dimension_count;
     bool runs;             /* rollup.runs */
-    uint64_t hash_seed[2]; /* random; decides where rows lie in memory, never what they say */
+    uint64_t hash_seed[2]; /* random; decides where rows lie in memory, never what they say; of flags, too */
 };
 
 struct accumulator;

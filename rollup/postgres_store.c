@@ -48,6 +48,7 @@ struct postgres_store *postgres_store_new(const struct postgres_store_options *o
     store->options = *options;
     store->socket = -1;
     pthread_mutex_init(&store->socket_lock, NULL);
+    randombytes_buf(&store->seed, sizeof store->seed);
     seen_set_init(&store->customers);
     seen_set_init(&store->meters);
     name_owner(store);

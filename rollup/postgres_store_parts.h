@@ -49,6 +49,7 @@ struct postgres_store {
     } cluster;
     bool went_back;
     struct identity_secret secret;
+    struct lookup_seed seed;
 
     bool in_transaction;
     int64_t batch_id;    /* of the transaction */

@@ -66,7 +66,7 @@ static bool make_lanes(struct restoring *r)
         if (lane->kept)
             continue;
         lane->dedupe = dedupe_new();
-        lane->book = ceiling_book_new(lane->lane);
+        lane->book = ceiling_book_new(lane->lane, r->store->seed);
         if (!lane->dedupe || !lane->book)
             return no_memory(r);
     }

@@ -149,7 +149,7 @@ static void bench_begin(struct bench *bench)
     bench->decoder = decoder_new(&bench_rules);
     bench->dedupe = dedupe_new();
     bench->catalogue = catalogue_new();
-    bench->book = ceiling_book_new(0);
+    bench->book = ceiling_book_new(0, (struct lookup_seed){{1, 2}});
     bench->batch = batch_new(&rules);
     must(bench->decoder && bench->dedupe && bench->book && bench->batch, "out of memory");
     ceiling_book_use(bench->book, bench->catalogue);

@@ -77,7 +77,7 @@ static void restore_states(const struct world *world, struct store_lane *lane)
 
 static void restore_ceilings(const struct world *world, struct store_lane *lane)
 {
-    lane->book = ceiling_book_new(lane->lane);
+    lane->book = ceiling_book_new(lane->lane, (struct lookup_seed){{1, 2}});
     lane->ceilings_generation = world->database.lane_generation[lane->lane];
     if (lane->ceilings_generation > 0 && lane->ceilings_generation != world->database.generation)
         lane->adopted = sim_catalogue_of(world, lane->ceilings_generation);

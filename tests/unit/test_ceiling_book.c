@@ -11,7 +11,7 @@ static struct ceiling_catalogue *catalogue;
 
 static void setup(void)
 {
-    book = ceiling_book_new(3);
+    book = ceiling_book_new(3, (struct lookup_seed){{1, 2}});
     catalogue = ceiling_catalogue_new(8);
     ck_assert(book && catalogue);
     ceiling_book_use(book, catalogue);
@@ -411,7 +411,7 @@ START_TEST(a_restored_book_goes_on_where_the_other_one_was)
 {
     rule("cap", "*", PERIOD_DAY, 10);
     use("acme", 11, NOW_US);
-    struct ceiling_book *heir = ceiling_book_new(3);
+    struct ceiling_book *heir = ceiling_book_new(3, (struct lookup_seed){{1, 2}});
     ck_assert(restore(heir, book));
     ceiling_book_use(heir, catalogue);
     ck_assert(ceiling_book_judge(heir, DECIDED_BY_CEILINGS, NOW_US, hear, NULL));

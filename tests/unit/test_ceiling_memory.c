@@ -28,7 +28,7 @@ static bool make_catalogues(void)
 
 static bool make_book(void)
 {
-    book = ceiling_book_new(0);
+    book = ceiling_book_new(0, (struct lookup_seed){{1, 2}});
     return book;
 }
 

@@ -418,7 +418,7 @@ static void run_history(unsigned seed)
     heard_clear();
     model.random = seed;
     model.clock_us = ORIGIN_US + HOUR_US / 3;
-    model.book = ceiling_book_new(0);
+    model.book = ceiling_book_new(0, (struct lookup_seed){{1, 2}});
     model.now.adopted = random_catalogue();
     ceiling_book_use(model.book, model.now.adopted);
     do_mark();

@@ -17,7 +17,7 @@ static const char *const topics[] = {"usage"};
 static void setup(void)
 {
     arena_init(&arena, 4096);
-    book = flag_book_new(LANE);
+    book = flag_book_new(LANE, (struct lookup_seed){{1, 2}});
     ck_assert_ptr_nonnull(book);
 }
 

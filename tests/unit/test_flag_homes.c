@@ -35,7 +35,7 @@ static void homes(bool said)
 static void setup(void)
 {
     arena_init(&arena, 4096);
-    book = flag_book_new(LANE);
+    book = flag_book_new(LANE, (struct lookup_seed){{1, 2}});
     ck_assert_ptr_nonnull(book);
     find_key(ours, sizeof ours, true);
     find_key(moved, sizeof moved, false);

@@ -90,13 +90,13 @@ START_TEST(a_failed_allocation_changes_no_message)
     static char expected[100000], sent[100000];
     make_values();
     size_t before_bytes = held_bytes, survived = 0;
-    book = flag_book_new(0);
+    book = flag_book_new(0, (struct lookup_seed){{1, 2}});
     live(expected);
     flag_book_free(book);
     for (uint64_t number = 0;; number++) {
         failures = 0;
         fail_allocations(number, 1);
-        book = flag_book_new(0);
+        book = flag_book_new(0, (struct lookup_seed){{1, 2}});
         if (book)
             live(sent);
         bool failed = allocations > fail_from;

@@ -227,7 +227,7 @@ static void do_takeover(void)
         append(model.flying[i]);
     model.flying_count = 0;
     flag_book_free(model.book);
-    model.book = flag_book_new(0);
+    model.book = flag_book_new(0, (struct lookup_seed){{1, 2}});
     model.seen = 0;
     while (model.seen < model.log_count)
         see_next();
@@ -298,7 +298,7 @@ static size_t run_life(unsigned seed)
     memset(&model, 0, sizeof model);
     arena_init(&arena, 1 << 16);
     model.random = seed;
-    model.book = flag_book_new(0);
+    model.book = flag_book_new(0, (struct lookup_seed){{1, 2}});
     do_takeover();
     static void (*const rare[])(void) = {do_undo, do_takeover,  do_compact,
                                          do_bury, do_reconcile, do_read_again};

@@ -1,6 +1,7 @@
-#include "consumer/lookup.h"
+#include "consumer/intern.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static bool holds(const struct lookup *lookup, uint64_t hash, uint32_t row)
@@ -59,6 +60,47 @@ START_TEST(equal_texts_hash_alike_and_others_do_not)
 }
 END_TEST
 
+/* In the order in which they lie. */
+static void place_names(uint64_t seed, uint32_t order[], uint32_t count)
+{
+    struct intern intern;
+    char name[20];
+    intern_init(&intern, (struct lookup_seed){{seed, 0}});
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(name, sizeof name, "customer-%u", i);
+        ck_assert_uint_ne(intern_hold(&intern, text_of(name)), LOOKUP_END);
+    }
+    size_t cell = 0;
+    for (uint32_t i = 0; i < count; i++)
+        order[i] = lookup_each(&intern.lookup, &cell);
+    intern_free(&intern);
+}
+
+START_TEST(where_names_lie_depends_on_a_seed_that_nobody_knows)
+{
+    enum { NAMES = 200 };
+    uint32_t first[NAMES], again[NAMES], other[NAMES];
+    place_names(1, first, NAMES);
+    place_names(1, again, NAMES);
+    place_names(2, other, NAMES);
+    ck_assert_mem_eq(first, again, sizeof first);
+    ck_assert_mem_ne(first, other, sizeof first);
+}
+END_TEST
+
+/* Words that the quick hash multiplies by zero leave nothing of what came before them. */
+START_TEST(no_text_makes_the_keyed_hash_forget_its_seed)
+{
+    const uint64_t zero = UINT64_C(0xd6e8feb86659fd93);
+    char bytes[16] = "acme-co";
+    memcpy(bytes + 8, &zero, sizeof zero);
+    struct text text = {bytes, sizeof bytes};
+    ck_assert_uint_eq(lookup_text(1, text), lookup_text(2, text));
+    ck_assert_uint_ne(lookup_keyed((struct lookup_seed){{1, 0}}, text),
+                      lookup_keyed((struct lookup_seed){{2, 0}}, text));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("lookup");
@@ -66,6 +108,8 @@ int main(void)
     tcase_add_test(tcase, an_empty_lookup_finds_nothing);
     tcase_add_test(tcase, what_was_inserted_and_not_removed_is_found);
     tcase_add_test(tcase, equal_texts_hash_alike_and_others_do_not);
+    tcase_add_test(tcase, where_names_lie_depends_on_a_seed_that_nobody_knows);
+    tcase_add_test(tcase, no_text_makes_the_keyed_hash_forget_its_seed);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -85,6 +85,7 @@ static void restore_topic(struct lane_topic *topic, const struct store_lane_offs
     topic->witness = (struct lane_record){row->witness_offset, row->witness_fingerprint};
     topic->committed_last_offset = row->last_offset;
     topic->committed_fingerprint = row->last_fingerprint;
+    topic->committed_through_us = row->seen_through_us;
     topic->position = row->fresh ? 0 : row->next_offset;
     topic->last_offset = row->last_offset;
     topic->last_fingerprint = row->last_fingerprint;
@@ -160,6 +161,7 @@ static void undo_topic(struct lane_topic *topic)
     topic->position = topic->committed < 0 ? 0 : topic->committed;
     topic->last_offset = topic->committed_last_offset;
     topic->last_fingerprint = topic->committed_fingerprint;
+    topic->seen_through_us = topic->noted_through_us = topic->committed_through_us;
     topic->jumped_at = -1;
     topic->jumps_trusted = false;
     topic->row = SIZE_MAX;

@@ -18,6 +18,7 @@ struct lane_topic {
     int64_t committed; /* next_offset; -1: fresh */
     int64_t committed_last_offset;
     uint64_t committed_fingerprint;
+    int64_t committed_through_us;
     int64_t
         stored; /* what its row holds once the closed batch is committed: the next batch's compare-and-set */
     /* As decided. */
@@ -29,9 +30,9 @@ struct lane_topic {
     int64_t gap;              /* offsets below position that the next batch records as a gap */
     /* Before a rewind, or by another process, decisions were published up to here. */
     int64_t reached;
-    /* A jump over missing offsets counts as a hole when it is seen a second time, unless one was since
+    /* A jump over missing offsets counts as a hole when it is seen a second time, unless a record came since
      * consume(). */
-    int64_t jumped_at;
+    int64_t jumped_at, jumped_to;
     bool jumps_trusted;
     int64_t high_offset; /* -1: not known */
     int64_t low_offset;

@@ -89,6 +89,7 @@ static void partition_committed(struct pipeline *p, struct lane *lane, const str
     topic->committed = row->next_offset;
     topic->committed_last_offset = row->last_offset;
     topic->committed_fingerprint = row->last_fingerprint;
+    topic->committed_through_us = row->seen_through_us;
     if (topic->witness.offset < 0)
         topic->witness = (struct lane_record){row->last_offset, row->last_fingerprint};
     p->stats.accepted += (uint64_t)row->accepted;

@@ -15,7 +15,8 @@ enum sim_outcome {
 /* What the producer meant: the oracle's truth, apart from how the core decodes the value. */
 struct sim_record {
     enum sim_outcome outcome;
-    int64_t time_ms; /* record time */
+    int64_t time_ms;     /* record time, which may be ahead */
+    int64_t appended_us; /* when Kafka took it in */
     char customer[WORLD_NAME_BYTES];
     char event_id[WORLD_NAME_BYTES];
     char corrects[WORLD_NAME_BYTES]; /* empty: usage */
@@ -82,6 +83,9 @@ struct sim_source {
     bool held;
     int64_t position[WORLD_TOPICS][WORLD_PARTITIONS]; /* -1: not consumed */
     bool ended[WORLD_TOPICS][WORLD_PARTITIONS];
+    bool fresh[WORLD_TOPICS][WORLD_PARTITIONS];      /* nothing was fetched since consume() */
+    int64_t skipped[WORLD_TOPICS][WORLD_PARTITIONS]; /* from where on it skipped last */
+    struct source_event stale; /* handed out though consume() came in between; NOTHING: none */
     struct sim_delivered delivered[WORLD_TOPICS][WORLD_PARTITIONS];
     struct table probes; /* struct sim_probe */
     struct record records[64];

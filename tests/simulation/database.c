@@ -67,3 +67,12 @@ int64_t *database_counted_as(const struct sim_database *db, int topic, int parti
             serials[accounts[i].offset] = accounts[i].serial;
     return serials;
 }
+
+bool database_adopted(const struct sim_database *db, int32_t lane, uint16_t day)
+{
+    const struct sim_adoption *rows = db->adoptions.rows;
+    for (size_t i = 0; i < db->adoptions.count; i++)
+        if (rows[i].lane == lane && rows[i].day == day)
+            return true;
+    return false;
+}

@@ -113,6 +113,7 @@ struct sim_database {
 /* Everything that is in `from`; strings are shared. `to` is overwritten. */
 void database_copy(struct sim_database *to, const struct sim_database *from);
 void database_free(struct sim_database *database);
+bool database_adopted(const struct sim_database *database, int32_t lane, uint16_t day); /* a seal */
 /* For each offset below count which record it was counted as, last; -1: none. malloc'd. */
 int64_t *database_counted_as(const struct sim_database *db, int topic, int partition, int64_t count);
 

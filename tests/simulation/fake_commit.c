@@ -313,6 +313,25 @@ static int64_t account(struct process *process, const struct batch_partition *pa
     return markers;
 }
 
+/* Every record that Kafka took in before then is counted. Clocks that are wrong make it wrong, but never
+ * later than they say themselves. */
+static void check_watermark(struct process *process, const struct batch_partition *part)
+{
+    struct world *world = process->world;
+    const struct sim_log *log = &world->logs[part->topic][part->partition];
+    if (world->clocks_stepped)
+        return;
+    if (part->seen_through_us > world->now_us)
+        world_fail(world, "the watermark of lane %d is ahead of all clocks", part->partition);
+    for (int64_t at = part->next_offset; at < log->count && !world->fault_counts[FAULT_PRODUCER_AHEAD];
+         at++) {
+        const struct sim_record *record = world_record(world, log->serials[at]);
+        if (record->outcome != SIM_MARKER && record->appended_us < part->seen_through_us)
+            world_fail(world, "%s/%d@%" PRId64 " came before the watermark, and is not counted",
+                       world_topics[part->topic], part->partition, at);
+    }
+}
+
 static void store_offset(struct process *process, const struct batch_partition *part)
 {
     struct world *world = process->world;
@@ -327,6 +346,10 @@ static void store_offset(struct process *process, const struct batch_partition *
                    part->partition, first, part->hole);
     if (part->seen_through_us < row->seen_through_us)
         world_fail(world, "the watermark of lane %d went back", part->partition);
+    check_watermark(process, part);
+    if (part->last_offset >= part->next_offset)
+        world_fail(world, "%s/%d: the last record is at %" PRId64 ", the next one too, or before",
+                   world_topics[part->topic], part->partition, part->last_offset);
     row->next_offset = part->next_offset;
     row->last_offset = part->last_offset;
     row->last_fingerprint = part->last_fingerprint;
@@ -343,10 +366,14 @@ static void store_offset(struct process *process, const struct batch_partition *
 
 /* --- the transaction --- */
 
+/* Segments of a day go once every lane has adopted its seal. */
 static void store_segments(struct world *world, const struct batch *batch)
 {
     for (size_t i = 0; i < batch->segment_count; i++) {
         const struct batch_segment *segment = &batch->segments[i];
+        if (segment->keys.size_bytes > 0 && database_adopted(&world->database, segment->lane, segment->day))
+            world_fail(world, "lane %d keeps keys of day %d, which it has adopted", segment->lane,
+                       segment->day);
         *(struct sim_segment *)table_add(&world->database.segments, sizeof(struct sim_segment)) =
             (struct sim_segment){segment->lane, segment->day,
                                  world_keep(world, segment->keys.bytes, segment->keys.size_bytes),

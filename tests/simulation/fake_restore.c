@@ -7,26 +7,17 @@
 
 enum { LOST_EPOCHS = 1000 };
 
-static bool adopted(const struct world *world, int32_t lane, uint16_t day)
-{
-    const struct sim_adoption *rows = world->database.adoptions.rows;
-    for (size_t i = 0; i < world->database.adoptions.count; i++)
-        if (rows[i].lane == lane && rows[i].day == day)
-            return true;
-    return false;
-}
-
 static void restore_keys(const struct world *world, struct store_lane *lane)
 {
     lane->dedupe = dedupe_new();
     const struct sim_segment *rows = world->database.segments.rows;
     for (size_t i = 0; i < world->database.segments.count; i++)
-        if (rows[i].lane == lane->lane && !adopted(world, lane->lane, rows[i].day))
+        if (rows[i].lane == lane->lane && !database_adopted(&world->database, lane->lane, rows[i].day))
             dedupe_segment_restore(lane->dedupe, rows[i].day, rows[i].keys, rows[i].size_bytes);
     lane->sealed_days = arena_alloc(lane->arena, (world->database.sealed.count + 1) * sizeof(uint16_t));
     const uint16_t *sealed = world->database.sealed.rows;
     for (size_t i = 0; i < world->database.sealed.count; i++)
-        if (adopted(world, lane->lane, sealed[i]))
+        if (database_adopted(&world->database, lane->lane, sealed[i]))
             lane->sealed_days[lane->sealed_day_count++] = sealed[i];
 }
 

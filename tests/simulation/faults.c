@@ -40,6 +40,10 @@ const char *const fault_names[FAULT_KINDS] = {
     [FAULT_FAILOVER] = "failover to a stale replica",
     [FAULT_CEILINGS] = "ceilings changed",
     [FAULT_SEAL] = "day sealed",
+    [FAULT_SKIPPED_RECORDS] = "records skipped at the begin of an assignment",
+    [FAULT_STALE_FETCH] = "records of the assignment before",
+    [FAULT_REDELIVERED] = "records delivered again",
+    [FAULT_PRODUCER_AHEAD] = "producer's clock ahead",
 };
 
 void fault_count(struct world *world, enum fault_kind kind)

@@ -45,6 +45,11 @@ enum fault_kind {
     /* people */
     FAULT_CEILINGS,
     FAULT_SEAL,
+    /* clients of Kafka */
+    FAULT_SKIPPED_RECORDS,
+    FAULT_STALE_FETCH,
+    FAULT_REDELIVERED,
+    FAULT_PRODUCER_AHEAD,
     FAULT_KINDS
 };
 extern const char *const fault_names[FAULT_KINDS];

@@ -14,6 +14,7 @@ static int32_t lane_of(const struct world *world, const char *customer, int32_t 
     return partitioner_lane(PARTITIONER_MURMUR2, text_of(customer), count);
 }
 
+/* Some bad records are tombstones. */
 static void write_value(struct world *world, struct sim_record *record)
 {
     char correction[96] = "";
@@ -27,6 +28,8 @@ static void write_value(struct world *world, struct sim_record *record)
         record->outcome == SIM_BAD ? "not json " : "", record->event_id, record->customer, correction,
         world_meters[record->meter], record->quantity, record->event_us / 1000, record->meter,
         (int)random_below(&world->random, 5));
+    if (record->outcome == SIM_BAD && record->quantity % 4 == 0)
+        record->value_length = 0;
 }
 
 static void new_event(struct world *world, struct sim_record *record, int topic)
@@ -78,6 +81,9 @@ static bool correct(struct world *world, struct sim_record *record, int topic)
 
 static void append(struct world *world, int topic, struct sim_record *record)
 {
+    record->appended_us = world->now_us;
+    if (fault_strikes(world, FAULT_PRODUCER_AHEAD, 0.001))
+        record->time_ms += (int64_t)random_below(&world->random, 3600 * 1000);
     int32_t lane = lane_of(world, record->customer, world->partition_count);
     if (lane != lane_of(world, record->customer, world->first_partition_count) && record->outcome == SIM_GOOD)
         record->outcome = SIM_BAD; /* wrong_partition, if it is read at all */

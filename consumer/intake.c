@@ -309,23 +309,33 @@ static void take_glimpses(const struct intake *in, const struct record *records,
     }
 }
 
-/* Offsets between position and offset hold no record for us: a transaction's marker or aborted records. The
- * first time they are missing they are asked for again, since a client that just started fetching may have
- * skipped. */
+/* How far a jump from position to offset is over offsets that hold no record for us: a transaction's marker
+ * or aborted ones. A client that just started fetching may have skipped some, each time others: so what is
+ * missing is asked for again, and what is missing then, too, counts. */
+static int64_t sure_of_jump(const struct lane_topic *topic, int64_t offset)
+{
+    if (topic->jumps_trusted)
+        return offset;
+    if (topic->jumped_at != topic->position)
+        return topic->position;
+    return offset < topic->jumped_to ? offset : topic->jumped_to;
+}
+
 static bool take_jump(struct pipeline *p, struct lane_topic *topic, int64_t offset)
 {
     if (offset <= topic->position)
         return true;
-    if (!topic->jumps_trusted && topic->jumped_at != topic->position) {
-        topic->jumped_at = topic->position;
-        p->consume_asked = true;
-        return false;
-    }
-    topic->jumps_trusted = true;
+    int64_t sure = sure_of_jump(topic, offset);
     if (!p->ahead)
-        p->open->partitions[topic->row].hole += offset - topic->position;
-    topic->position = offset;
-    return true;
+        p->open->partitions[topic->row].hole += sure - topic->position;
+    topic->position = sure;
+    topic->jumps_trusted = sure == offset;
+    if (topic->jumps_trusted)
+        return true;
+    topic->jumped_at = sure;
+    topic->jumped_to = offset;
+    p->consume_asked = true;
+    return false;
 }
 
 static void learn_partitioner(struct pipeline *p, const struct source_event *event)

@@ -14,6 +14,11 @@ void sim_drop_fetched(struct sim_source *source)
         }
 }
 
+static struct text value_of(const struct sim_record *record)
+{
+    return (struct text){record->value_length ? record->value : NULL, record->value_length};
+}
+
 /* --- questions --- */
 
 static void find_record(const struct world *world, const struct sim_probe *probe, struct source_probe *answer)
@@ -23,9 +28,8 @@ static void find_record(const struct world *world, const struct sim_probe *probe
     if (at < log->low || at >= log->count)
         return;
     struct sim_record *stored = world_record(world, log->serials[at]);
-    struct record record = {.time_ms = stored->time_ms,
-                            .key = text_of(stored->customer),
-                            .value = {stored->value, stored->value_length}};
+    struct record record = {
+        .time_ms = stored->time_ms, .key = text_of(stored->customer), .value = value_of(stored)};
     answer->found = stored->outcome != SIM_MARKER;
     answer->fingerprint = answer->found ? identity_fingerprint(world_secret(), &record) : 0;
 }
@@ -105,7 +109,7 @@ static size_t fill_records(struct process *process, int topic, int partition, si
                                                    .offset = *at,
                                                    .time_ms = stored->time_ms,
                                                    .key = text_of(stored->customer),
-                                                   .value = {stored->value, stored->value_length}};
+                                                   .value = value_of(stored)};
     }
     return count;
 }
@@ -124,6 +128,35 @@ static bool break_off(struct process *process, int topic, int partition, struct 
     return true;
 }
 
+/* As clients did that had just begun to fetch; asked for the same offset again, they do not. */
+static void skip_some(struct process *process, int topic, int partition)
+{
+    struct world *world = process->world;
+    struct sim_source *source = &process->source;
+    int64_t *position = &source->position[topic][partition], *skipped = &source->skipped[topic][partition];
+    bool fresh = source->fresh[topic][partition];
+    source->fresh[topic][partition] = false;
+    if (!fresh || *skipped == *position || *position >= world->logs[topic][partition].count ||
+        !fault_strikes(world, FAULT_SKIPPED_RECORDS, 0.01))
+        return;
+    world_trace(world, "process %d skips records of %s/%d from %lld on", process->number, world_topics[topic],
+                partition, (long long)*position);
+    *skipped = *position;
+    *position += 1 + (int64_t)random_below(&world->random,
+                                           (uint64_t)(world->logs[topic][partition].count - *position));
+}
+
+/* As clients do that lost their leader in the middle of a fetch. */
+static void repeat_some(struct process *process, int topic, int partition)
+{
+    struct world *world = process->world;
+    int64_t *position = &process->source.position[topic][partition];
+    int64_t most = *position - world->logs[topic][partition].low;
+    if (most > 0 && fault_strikes(world, FAULT_REDELIVERED, 0.003))
+        *position -=
+            1 + (int64_t)random_below(&world->random, (uint64_t)(most < POLL_RECORDS ? most : POLL_RECORDS));
+}
+
 static bool fetch(struct process *process, int topic, int partition, struct source_event *event)
 {
     struct world *world = process->world;
@@ -132,6 +165,8 @@ static bool fetch(struct process *process, int topic, int partition, struct sour
         .topic = (uint32_t)topic, .partition = partition, .generation = source->generation};
     if (break_off(process, topic, partition, event))
         return true;
+    skip_some(process, topic, partition);
+    repeat_some(process, topic, partition);
     int64_t from = source->position[topic][partition];
     bool slow = world->now_us < world->fetches_slow_until_us;
     size_t wanted = 1 + random_below(&world->random, slow ? SLOW_RECORDS : POLL_RECORDS - 1);
@@ -177,19 +212,27 @@ static void poll(void *self, int timeout_ms, struct source_event *event)
     if ((!source->member && !source->evicted) || sim_group_event(process, event) ||
         answer_probe(process, event))
         return;
-    if (!source->held)
+    if (source->stale.kind != SOURCE_NOTHING) {
+        *event = source->stale;
+        source->stale.kind = SOURCE_NOTHING;
+    } else if (!source->held) {
         fetch_any(process, event);
+    }
 }
 
+/* What was fetched for the assignment before may still be on its way to the engine. */
 static uint64_t consume(void *self, const struct source_position *positions, size_t count)
 {
     struct process *process = self;
+    if (fault_strikes(process->world, FAULT_STALE_FETCH, 0.05))
+        fetch_any(process, &process->source.stale);
     sim_drop_fetched(&process->source);
     for (size_t i = 0; i < count; i++) {
         if (!process->source.assigned[positions[i].partition])
             world_fail(process->world, "process %d consumes lane %d, which is not its own", process->number,
                        positions[i].partition);
         process->source.position[positions[i].topic][positions[i].partition] = positions[i].offset;
+        process->source.fresh[positions[i].topic][positions[i].partition] = true;
     }
     return ++process->source.generation;
 }

@@ -166,6 +166,18 @@ static const char *uncounted(const struct world *world)
     return world->database.pending.count > 0 ? "late events are not held against their ceilings" : NULL;
 }
 
+static const char *unlearned(const struct world *world)
+{
+    const uint16_t *sealed = world->database.sealed.rows;
+    for (int lane = 0; lane < world->partition_count; lane++)
+        for (size_t i = 0; i < world->database.sealed.count; i++)
+            if (!database_adopted(&world->database, lane, sealed[i]))
+                return "a lane has not adopted a seal";
+    bool told_apart = world->partition_count > 1 && world->database.events.count > 500;
+    return told_apart && world->database.partitioner == PARTITIONER_UNKNOWN ? "the partitioner is not stored"
+                                                                            : NULL;
+}
+
 /* Partitions were added: no lane runs, and each that is assigned says why. */
 static bool every_lane_is_stopped(const struct world *world)
 {
@@ -189,7 +201,9 @@ static const char *unquiet(const struct world *world)
     if (!every_lane_runs(world))
         return "a lane has no owner, or two";
     const char *why = unwell(world);
-    return why ? why : uncounted(world);
+    if (!why)
+        why = uncounted(world);
+    return why ? why : unlearned(world);
 }
 
 /* Not at all times: a watermark is committed every second. */

@@ -1,4 +1,5 @@
 /* Batches to a real PostgreSQL: what lands, what is refused, what is dropped. */
+#include "../../rollup/postgres_store_parts.h"
 #include "store_fixture.h"
 
 START_TEST(a_batch_lands_in_all_its_tables_or_in_none)
@@ -334,6 +335,20 @@ START_TEST(on_a_sealed_day_the_leaf_says_what_is_new)
 }
 END_TEST
 
+/* COMMIT of a transaction that failed succeeds, too. */
+START_TEST(a_commit_that_rolled_back_is_none)
+{
+    struct postgres_store *store = new_store();
+    struct pg *pg = &store->pg;
+    ck_assert_msg(store_connect(store) && store_begin(store, "BEGIN"), "%s", pg->failure.detail);
+    ck_assert(!pg_run(pg, "SELECT 1 / 0"));
+    ck_assert(!store_end(store));
+    ck_assert_msg(strstr(pg->failure.detail, "rolled"), "%s", pg->failure.detail);
+    ck_assert(store_begin(store, "BEGIN") && store_end(store));
+    postgres_store_free(store);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_test(tests, a_batch_lands_in_all_its_tables_or_in_none);
@@ -342,6 +357,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, streamed_and_late_rows_land_together);
     tcase_add_test(tests, rows_streamed_for_a_batch_that_was_given_up_never_land);
     tcase_add_test(tests, what_was_streamed_is_dropped_when_another_job_comes);
+    tcase_add_test(tests, a_commit_that_rolled_back_is_none);
     tcase_add_test(tests, a_row_that_postgresql_refuses_is_told_apart_from_other_errors);
     tcase_add_loop_test(tests, on_a_sealed_day_the_leaf_says_what_is_new, 0, 2);
 }

@@ -74,6 +74,20 @@ def test_the_same_event_counts_once_however_it_comes_again(scene):
     assert scene.query("SELECT reason FROM dead_letter") == [("wrong_partition",)]
 
 
+def test_at_its_memory_limit_intake_goes_slow_and_finds_repeats_all_the_same(make_scene):
+    scene = make_scene(config={"dedupe": {"memory_limit": "1MiB"}}).migrate()
+    events = [{"event_id": f"e{i}", "customer_id": f"c{i % 50}", "meter": "m", "quantity": 1} for i in range(60_000)]
+    records = scene.produce(*events, *events[:500])
+    process = scene.usagebox.start()
+    process.wait_log("dedupe.memory_limit is reached")
+    began, before = time.monotonic(), process.metrics()["usagebox_dedupe_entries"]
+    time.sleep(1)
+    taken = process.metrics()["usagebox_dedupe_entries"] - before
+    assert 0 < taken < 20_000 * (time.monotonic() - began)  # a thousand records, ten times a second
+    scene.wait_consumed()
+    assert_counted_once(scene, records)
+
+
 def test_corrections_are_signed_and_land_in_the_hour_of_the_original(scene):
     scene.migrate()
     then_ms = int(time.time() * 1000) - 5 * 3600 * 1000

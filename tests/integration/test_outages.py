@@ -124,6 +124,28 @@ class TestPostgresql:
         self.set_standby(scene, None)
 
 
+    def test_a_promoted_standby_is_another_past_even_if_its_offsets_fit(self, make_scene):
+        """Archive recovery ends as a promotion does: on a new timeline."""
+        scene = make_scene().migrate()
+        process = scene.usagebox.start()
+        records = produce(scene, seed=25, count=300)
+        scene.wait_consumed()
+        epochs = dict(scene.query("SELECT kafka_partition, epoch FROM consumer_offset"))
+        scene.query("ALTER SYSTEM SET restore_command = 'false'")
+        try:
+            scene.stack.pg_stop("fast")
+            (scene.stack.directory / "pg/data/recovery.signal").touch()
+            scene.stack.pg_start()
+            process.wait_log("went back in time")
+            records += produce(scene, seed=26, count=300)
+            scene.wait_consumed()
+        finally:
+            scene.query("ALTER SYSTEM RESET restore_command")
+        raised = dict(scene.query("SELECT kafka_partition, epoch FROM consumer_offset"))
+        assert all(raised[lane] > epoch for lane, epoch in epochs.items()), (epochs, raised)
+        assert_counted_once(scene, records)
+
+
 class TestRefused:
     def test_a_row_that_only_postgresql_refuses_is_a_dead_letter_and_all_else_counts(self, make_scene):
         scene = make_scene().migrate()

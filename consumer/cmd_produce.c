@@ -9,6 +9,7 @@
 #include "commands.h"
 #include "fates.h"
 #include "generate.h"
+#include "learned.h"
 #include "mint.h"
 #include "progress.h"
 #include "sender.h"
@@ -433,15 +434,16 @@ static int conclude(const struct production *production, const struct generate_p
 /* --- the command
  * --------------------------------------------------------------------------------------------- */
 
+/* PARTITIONER_UNKNOWN: there is none of this name. Nobody asked for one: as the other producers do. */
 static enum partitioner choose_partitioner(const struct config *config, const char *name)
 {
-    enum partitioner chosen = config->kafka.partitioner;
     for (int i = 1; name && i < PARTITIONER_COUNT; i++)
         if (strcmp(name, partitioner_names[i]) == 0)
             return (enum partitioner)i;
-    if (name)
-        return PARTITIONER_UNKNOWN;
-    return chosen == PARTITIONER_UNKNOWN ? PARTITIONER_MURMUR2 : chosen;
+    if (name || config->kafka.partitioner != PARTITIONER_UNKNOWN)
+        return name ? PARTITIONER_UNKNOWN : config->kafka.partitioner;
+    enum partitioner learned = learned_partitioner(config, "usagebox produce");
+    return learned == PARTITIONER_UNKNOWN ? PARTITIONER_MURMUR2 : learned;
 }
 
 /* Ctrl-C ends the sending, not the waiting for what was sent; a second one ends all. */
@@ -542,7 +544,9 @@ int cmd_produce(struct command_context *context, int argc, char **argv)
         .operands = "[FILE]",
         .about =
             "Publishes usage events: from FILE or standard input, one JSON object per line, or made up.\n"
-            "An event without event_id or timestamp gets one. Ends when Kafka has acknowledged all.",
+            "An event without event_id or timestamp gets one. Ends when Kafka has acknowledged all. Where\n"
+            "kafka.partitioner is auto, PostgreSQL is asked which one the other producers use; where it\n"
+            "can't be asked or does not know yet, it is murmur2.",
         .rows = rows,
     };
     return command_run(context, &options, argc, argv, run, &c);

@@ -53,6 +53,22 @@ class TestSending:
         scene.usagebox.command("produce", stdin=line)
         assert [r.value for r in sent(scene)] == [line.encode()]
 
+    @pytest.mark.parametrize("learned", ["murmur2", "crc32", "fnv1a", None])
+    def test_unless_told_it_puts_events_where_the_other_producers_do(self, make_scene, learned):
+        scene = make_scene(config={"kafka": {"partitioner": "auto"}}).migrate()
+        if learned:
+            scene.query("INSERT INTO setting (name, value) VALUES ('partitioner', %s)", learned)
+        events = lines(*[event(n, account_id=f"cust-{n}") for n in range(50)])
+        scene.usagebox.command("produce", stdin=events)
+        scene.usagebox.command("produce", "--partitioner", learned or "murmur2", stdin=events)
+        places = [(r.key, r.partition) for r in sent(scene)]
+        assert len(places) == 100 and len(set(places)) == 50
+
+    def test_it_needs_no_postgresql(self, make_scene):
+        scene = make_scene(config={"kafka": {"partitioner": "auto"}, "postgres": {"dsn": "postgresql://127.0.0.1:1/x"}})
+        scene.usagebox.command("produce", stdin=lines(event(1)))
+        assert [r.partition for r in sent(scene)] == [partition_of(b"acme-co", 3)]
+
     def test_a_missing_id_and_timestamp_are_minted(self, scene):
         line = '{"customer_id":"c","meter":"m","quantity":1}'
         done = scene.usagebox.command("produce", "--json", stdin=lines(line, line))

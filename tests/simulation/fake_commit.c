@@ -85,6 +85,8 @@ static bool acceptable(const struct process *process, const struct sim_event *ev
 /* False: PostgreSQL refuses one of them. */
 static bool stream_rows(struct process *process, const struct buffer *rows)
 {
+    if (rows->size_bytes == 0)
+        return true;
     const uint8_t *at = rows->bytes, *end = rows->bytes + rows->size_bytes;
     while (at < end && !process->world->failure) {
         struct sim_event *event = table_add(&process->streamed, sizeof *event);

@@ -266,8 +266,18 @@ def plan_of(policy):
     return text_field(policy, "plan_tier", 256, 0) or ""
 
 
+def header_text(value):
+    if not 1 <= len(value) <= 128:
+        refuse("out_of_range")
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        refuse("not_utf8")
+    return text if "\0" not in text else refuse("bad_string")
+
+
 def header_event_id(record):
-    ids = {limited(value.decode(), 128) for name, value in record.headers if name == "event_id" and value is not None}
+    ids = {header_text(value) for name, value in record.headers if name == "event_id" and value is not None}
     return ids.pop() if len(ids) < 2 and ids else refuse("conflicting_field") if ids else None
 
 

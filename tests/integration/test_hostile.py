@@ -76,6 +76,10 @@ def test_names_made_to_break_things_are_kept_counted_enforced_and_shown_harmless
     for value in (*bad, *({**e, "quantity": e["customer_id"], "event_id": f"q-{n}"} for n, e in enumerate(events))):
         scene.produce(value)
     scene.produce(*[f'{{"customer_id":"{"x" if b != 0 else ""}'.encode() + bytes([b, 27, 91]) for b in range(256)], partition=0)
+    for name in HOSTILE.values():
+        noise = name.encode() + b"\xff\x1b[31m\x00"
+        scene.produce(json.dumps(events[0]).encode(), key=noise, partition=1,
+                      headers=[(name, noise), ("event_id", (noise, name.encode() + b"\0", b"", b"y" * 129)[len(name) % 4])])
     scene.wait_consumed()
     wait_until(lambda: len(scene.topics.flags()) == len(events), 20, "a flag for each")
 

@@ -23,7 +23,7 @@ LIBS := -lrdkafka -lpq -lyaml -lmicrohttpd $(CORE_LIBS) -lstdc++ -lpthread
 CORE := consumer/event% consumer/document% consumer/timestamp consumer/sentence consumer/dedupe% consumer/former consumer/block_pool \
         consumer/partitioner consumer/identity \
         consumer/ceiling% consumer/flag% consumer/lookup consumer/rows consumer/intern consumer/arena consumer/pipeline consumer/lane% consumer/intake \
-        consumer/settle consumer/rehome consumer/recover consumer/batching consumer/takeover consumer/enforce \
+        consumer/settle consumer/rehome consumer/recover consumer/batching consumer/takeover consumer/probing consumer/enforce \
         rollup/decimal rollup/accumulator rollup/batch rollup/batch_memory rollup/copy rollup/json_text
 SOURCES := $(basename $(wildcard consumer/*.c consumer/*.cc rollup/*.c))
 CORE_OBJ := $(addsuffix .o,$(filter $(CORE),$(SOURCES)))

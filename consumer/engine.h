@@ -1,8 +1,8 @@
 /* The engine's insides, shared by the files that make it up:
- * pipeline.c (the turn), lanes.c (which there are), takeover.c (lanes come and go), rehome.c (partitions are
- * added), intake.c (records to batch), enforce.c (decisions to flags), batching.c (the open batch), settle.c
- * (batches to the store, and rewind), recover.c (the store was lost), ceilings.c (a new catalogue, lane by
- * lane). */
+ * pipeline.c (the turn), lanes.c (which there are), takeover.c (lanes come and go), probing.c (is their log
+ * the one that was read?), rehome.c (partitions are added), intake.c (records to batch), enforce.c (decisions
+ * to flags), batching.c (the open batch), settle.c (batches to the store, and rewind), recover.c (the store
+ * was lost), ceilings.c (a new catalogue, lane by lane). */
 #ifndef UB_ENGINE_H
 #define UB_ENGINE_H
 
@@ -131,7 +131,6 @@ bool lanes_next_unmade(struct pipeline *p, int32_t *number); /* takes one that i
 /* takeover.c */
 void takeover_assigned(struct pipeline *p, const struct source_event *event);
 void takeover_revoked(struct pipeline *p, const struct source_event *event);
-void takeover_probed(struct pipeline *p, const struct source_event *event);
 void takeover_broken(struct pipeline *p, const struct source_event *event);
 void takeover_free(struct store_lane *taken);
 void takeover_done(struct pipeline *p, struct store_job *job);
@@ -151,6 +150,14 @@ void rehome_settings(struct pipeline *p, const struct store_settings *settings);
 void rehome_flags(struct pipeline *p, struct lane *lane); /* tells its book which keys are its own */
 struct former *rehome_former(struct pipeline *p);         /* what lanes hold; NULL: none does */
 void rehome_measure(struct pipeline *p);
+
+/* probing.c */
+void probing_begin(struct pipeline *p, struct lane *lane);     /* READING_FLAGS and CHECKING: asks */
+void probing_ask_again(struct pipeline *p, struct lane *lane); /* what was not answered */
+void probing_watch(struct pipeline *p, struct lane *lane);     /* while it runs */
+void probing_answered(struct pipeline *p, const struct source_event *event);
+/* False: the lane was stopped, for its log lacks what the store remembers of it. */
+bool probing_log_matches(struct pipeline *p, struct lane *lane, struct lane_topic *topic, const char *name);
 
 /* intake.c */
 void intake_records(struct pipeline *p, const struct source_event *event);

@@ -141,7 +141,7 @@ static void take_source_event(struct pipeline *p, const struct source_event *eve
         takeover_revoked(p, event);
         break;
     case SOURCE_PROBED:
-        takeover_probed(p, event);
+        probing_answered(p, event);
         break;
     case SOURCE_BROKEN:
         takeover_broken(p, event);

@@ -86,6 +86,7 @@ struct sim_source {
     bool fresh[WORLD_TOPICS][WORLD_PARTITIONS];      /* nothing was fetched since consume() */
     int64_t skipped[WORLD_TOPICS][WORLD_PARTITIONS]; /* from where on it skipped last */
     struct source_event stale; /* handed out though consume() came in between; NOTHING: none */
+    int64_t cut_at[WORLD_TOPICS][WORLD_PARTITIONS]; /* where the log ended for a moment; -1: nowhere */
     struct sim_delivered delivered[WORLD_TOPICS][WORLD_PARTITIONS];
     struct table probes; /* struct sim_probe */
     struct record records[64];

@@ -114,13 +114,22 @@ static size_t fill_records(struct process *process, int topic, int partition, si
     return count;
 }
 
+/* It was asking for what lies beyond, and hears of it however fast the log has grown since. */
+static bool was_cut(struct sim_source *source, int topic, int partition)
+{
+    int64_t cut_at = source->cut_at[topic][partition];
+    source->cut_at[topic][partition] = -1;
+    return cut_at >= 0 && source->position[topic][partition] > cut_at;
+}
+
 static bool break_off(struct process *process, int topic, int partition, struct source_event *event)
 {
     struct world *world = process->world;
     const struct sim_log *log = &world->logs[topic][partition];
     int64_t *position = &process->source.position[topic][partition];
     bool corrupt = fault_strikes(world, FAULT_CORRUPT_BATCH, 0.001); /* reads well the next time */
-    if (!corrupt && *position >= log->low && *position <= log->count)
+    bool cut = was_cut(&process->source, topic, partition);
+    if (!corrupt && !cut && *position >= log->low && *position <= log->count)
         return false;
     event->kind = SOURCE_BROKEN;
     event->detail = corrupt ? "a corrupt batch" : "offset out of range";
@@ -263,6 +272,7 @@ struct source sim_source_port(struct process *process)
     uint64_t generation = source->generation;
     sim_source_free(source);
     *source = (struct sim_source){.generation = generation};
+    memset(source->cut_at, -1, sizeof source->cut_at);
     sim_drop_fetched(source);
     return (struct source){poll, consume, hold, probe, release, committed, process};
 }

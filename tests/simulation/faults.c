@@ -214,6 +214,10 @@ static void cut(struct world *world, int topic, int partition, int64_t count)
     struct sim_log *log = &world->logs[topic][partition];
     log->count = count;
     log->rewritten = true;
+    for (int i = 0; i < world->process_count; i++) {
+        int64_t *cut_at = &world->processes[i].source.cut_at[topic][partition];
+        *cut_at = *cut_at < 0 || *cut_at > count ? count : *cut_at;
+    }
     world_trace(world, "%s/%d ends at %" PRId64, world_topics[topic], partition, count);
 }
 

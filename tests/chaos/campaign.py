@@ -76,11 +76,10 @@ class Field:
         self.crew = Crew(self.scene, self.links, SLOTS)
 
     def _prepare_store(self):
-        """Commits wait for a standby, if there is one, only where a batch says so: see UnheardCommit."""
+        """Nobody but batches waits for a standby."""
         self.scene.query("ALTER SYSTEM SET synchronous_commit = local")
         self.scene.query("SELECT pg_reload_conf()")
-        self.scene.configure({"postgres": {"dsn": self.scene.database.dsn + " options=-csynchronous_commit=on",
-                                           "owner_dsn": self.scene.database.dsn}})
+        self.scene.configure({"postgres": {"owner_dsn": self.scene.database.dsn}})
         self.scene.migrate()
 
     def fail(self, message):

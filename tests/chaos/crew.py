@@ -13,6 +13,7 @@ from stack import tail_of
 # A report, whatever the exit code.
 REPORT = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|[Aa]ssertion|stack smashing|double free|"
                     r"level=error.*(internal|impossible|can't happen)")
+WAITS_FOR_STANDBY = "-csynchronous_commit=on"  # if there is one: see UnheardCommit
 DRAIN_S = 75  # a minute, on a machine that has other things to do
 
 
@@ -37,7 +38,7 @@ class Crew:
         directory = self.scene.directory / f"slot-{number}"
         directory.mkdir()
         clock = MovedClock(directory)
-        dsn = make_dsn(**{**parse_dsn(self.scene.database.dsn), "port": pg_port})
+        dsn = make_dsn(**{**parse_dsn(self.scene.database.dsn), "port": pg_port, "options": WAITS_FOR_STANDBY})
         env = {**clock.env, "USAGEBOX_POSTGRES_DSN": dsn, "ASAN_OPTIONS": "verify_asan_link_order=0"}
         self.clocks[number] = clock
         return env

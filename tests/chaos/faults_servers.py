@@ -24,7 +24,7 @@ class KillBroker(OfBrokers):
     after_s = 8  # it starts
 
     def begin(self, target, dice):
-        self.field.stack.kafka_stop(kill=True, number=target + 1)
+        os.kill(self.field.stack.kafka_pid(target + 1), signal.SIGKILL)
 
     def end(self, target):
         self.field.stack.kafka_start(target + 1)

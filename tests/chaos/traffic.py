@@ -7,6 +7,7 @@ from workload import Workload
 PLANS = ["", "free", "pro"]
 KEPT = 5000
 CORRECTIONS = 0.26  # so many take back as much as the others use
+BURSTS = 0.03
 OLD_METER = "memory_operations"  # events of sealed days are counted behind later ones: no steady ceiling looks at it
 
 
@@ -30,6 +31,9 @@ class Traffic(Workload):
         return event
 
     def records(self, count):
+        """At times a burst, for which a batch takes long."""
+        if self.random.random() < BURSTS:
+            count *= 40
         for value, where in super().records(count):
             if isinstance(value, bytes):
                 yield value, where

@@ -87,7 +87,11 @@ class Stack:
         return self._verb("kafka-tool", name, *arguments, stdin=stdin)
 
     def kafka_pid(self, number=1):
-        return int((self.directory / ("kafka" if number == 1 else f"kafka-{number}") / "pid").read_text())
+        """Of a broker that runs."""
+        home = self.directory / ("kafka" if number == 1 else f"kafka-{number}")
+        pid = int((home / "pid").read_text())
+        assert str(home).encode() in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes(), f"broker {number} does not run"
+        return pid
 
     def proxied_ports(self):
         """Of each broker: where clients are told to connect to, and where it listens for the proxy."""

@@ -99,12 +99,12 @@ class Field:
 
 
 class Round:
-    """Runs it all; injected: how often each kind of fault was."""
+    """Runs it all. injected: how often each kind of fault was; recovered_s: until all was consumed after them."""
 
     def __init__(self, ground, directory, seed, seconds):
         self.seed, self.seconds = seed, seconds
         self.field = Field(ground, directory)
-        self.injected, self.under_way = Counter(), []
+        self.injected, self.under_way, self.recovered_s = Counter(), [], 0.0
         self.began = datetime.now(timezone.utc)
 
     def run(self):
@@ -169,7 +169,9 @@ class Round:
             if len(field.crew.running()) < FIRST_PROCESSES:
                 field.crew.start(number)
         log.info("faults have stopped: %d processes run", len(field.crew.running()))
+        stopped = time.monotonic()
         self.expect(field.scene.wait_consumed, RECOVERY_S)
+        self.recovered_s = time.monotonic() - stopped
         self.expect(wait_adopted, field.scene)
         self.expect(wait_mended, field.scene, RECOVERY_S)
         for process in field.crew.running():

@@ -90,7 +90,7 @@ def tell(a_round, outcome, decisions, total):
     counts = Counter(records=len(outcome.verdicts), accepted=len(outcome.events), decisions=len(decisions),
                      processes=a_round.field.crew.started)
     print(summary(counts))
-    print(f"  faults: {summary(a_round.injected)}")
+    print(f"  faults: {summary(a_round.injected)}; all consumed {a_round.recovered_s:.1f} s after the last")
     print("  zero lost, zero counted twice, each decision once, flags as stored", flush=True)
     total.update(counts)
     total.update(a_round.injected)

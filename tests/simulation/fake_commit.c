@@ -275,8 +275,36 @@ static void store_decision(struct world *world, const struct decision *decision)
     arena_free(&arena);
 }
 
-static void store_enforcement(struct world *world, const struct batch *batch)
+/* A flag whose decision is committed is on the topic, unless Kafka was away for the 30 s that a batch waits.
+ */
+static void check_flag(const struct process *process, const struct decision *decision)
 {
+    struct world *world = process->world;
+    const struct sim_flight *flights = world->flights.rows;
+    if (world->clocks_stepped || world->now_us - decision->decided_at_us > 30 * WORLD_SECOND_US)
+        return;
+    bool on_its_way = false;
+    for (size_t i = 0; i < world->flights.count; i++) {
+        const struct sim_flight *flight = &flights[i];
+        if (flight->process == process->number && flight->incarnation == process->incarnation &&
+            !flight->landed && flight->message.value && strstr(flight->message.value, decision->id))
+            on_its_way = true;
+    }
+    const struct table *landed = &world->flags[decision->lane].messages;
+    for (size_t i = 0; on_its_way && i < landed->count; i++) {
+        const struct sim_message *message = &((const struct sim_message *)landed->rows)[i];
+        on_its_way = !message->value || !strstr(message->value, decision->id);
+    }
+    if (on_its_way)
+        world_fail(world, "decision %s is committed, and its flag is still on its way", decision->id);
+}
+
+static void store_enforcement(struct process *process, const struct batch *batch)
+{
+    struct world *world = process->world;
+    for (size_t i = 0; i < batch->decision_count; i++)
+        if (batch->decisions[i].published)
+            check_flag(process, &batch->decisions[i]);
     for (size_t i = 0; i < batch->change_count; i++) {
         const struct ceiling_change *change = &batch->changes[i];
         if (change->is_state)
@@ -408,7 +436,7 @@ static void write_batch(struct process *process, struct batch *batch)
     store_hours(world, batch);
     store_segments(world, batch);
     settle_pending(world, batch);
-    store_enforcement(world, batch);
+    store_enforcement(process, batch);
     store_dead(process, batch);
     for (size_t i = 0; i < batch->partition_count; i++)
         store_offset(process, &batch->partitions[i]);

@@ -217,9 +217,15 @@ integration: usagebox $(STORE_TESTS) ## tests against a real Kafka and PostgreSQ
 	$(call part,integration tests)
 	$(PYTEST) -n $(TEST_JOBS) --dist loadgroup tests $(ARGS)
 
+mutants: ## plant realistic bugs, one at a time, and show which test catches each; ARGS picks some by name
+	nice tests/mutants/mutants.py $(ARGS)
+mutants-fit: # is each bug's place still there?
+	@tests/mutants/mutants.py --check
+.PHONY: mutants mutants-fit
+
 test: ## install what is missing, then unit and integration tests
 	deploy/install-deps.sh build test fuzz
-	$(MAKE) -j$$(nproc) usagebox unit fuzz-slice
+	$(MAKE) -j$$(nproc) usagebox mutants-fit unit fuzz-slice
 	$(MAKE) -j$$(nproc) integration
 
 C_FILES = $(wildcard consumer/*.[ch] rollup/*.[ch] consumer/*.cc tests/*/*.[ch])

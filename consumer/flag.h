@@ -55,13 +55,16 @@ void flag_book_epoch(struct flag_book *book, int64_t epoch);
 int64_t flag_book_highest_epoch(const struct flag_book *book); /* 0: none seen */
 
 /* Partitions were added once: a key whose customer belongs to another lane since is that lane's to speak for.
- * What our partition holds of it is left alone until all lanes have said theirs, and then buried, under a
- * sequence above all that was said before and below all that was said since: so who reads both partitions is
- * never misled. Nothing else is buried until then. */
+ * What our partition holds of it is left alone until all lanes have said theirs, and then buried, under the
+ * sequence that follows its highest one there. What is crossed of our own is said again if it was said before
+ * the epoch, for customers may have been elsewhere meanwhile. So all that is said of a key by the lane it
+ * belongs to is above what lies on other partitions, and who reads them all is never misled. Nothing else is
+ * buried until then.
+ */
 struct flag_homes {
     enum partitioner partitioner; /* known */
     int32_t lanes;                /* 0: never, all keys are ours */
-    int64_t epoch;                /* of that sequence */
+    int64_t epoch;                /* all epochs before are lower, all since are higher */
     bool said;
 };
 void flag_book_homes(struct flag_book *book, const struct flag_homes *homes);

@@ -16,7 +16,7 @@ int64_t flag_book_highest_epoch(const struct flag_book *book)
 }
 
 /* Does a reader of the topic know something else than what is desired? Cleared is as good as nothing. */
-bool differs(const struct flag_row *row)
+bool differs(const struct flag_book *book, const struct flag_row *row)
 {
     const struct wish *want = desired(row);
     if (row->foreign)
@@ -26,7 +26,8 @@ bool differs(const struct flag_row *row)
                                     : row->sent_wish && row->sent_wish->active;
     bool held_active = row->held_kind == HELD_FLAG && row->held->active;
     if (want && want->active)
-        return row->overridden || !held_active || !same_message(row->held, want);
+        return row->overridden || row->highest.epoch < book->homes.epoch || !held_active ||
+               !same_message(row->held, want);
     return held_active || (row->overridden && row->highest_active);
 }
 
@@ -108,8 +109,9 @@ bool mend(struct flag_book *book, uint32_t number, int64_t now_us)
 
 static struct flag_sequence next_sequence(const struct flag_book *book, const struct flag_row *row)
 {
-    return row->foreign ? (struct flag_sequence){book->homes.epoch, 1}
-                        : (struct flag_sequence){book->epoch, book->count + 1};
+    if (!row->foreign)
+        return (struct flag_sequence){book->epoch, book->count + 1};
+    return (struct flag_sequence){row->highest.epoch > 0 ? row->highest.epoch : 1, row->highest.count + 1};
 }
 
 static struct flag_due due_message(const struct flag_book *book, const struct flag_row *row)
@@ -174,7 +176,7 @@ static bool still_needed(const struct flag_book *book, const struct flag_row *ro
     const struct wish *want = desired(row);
     if (same_message(want, failed))
         return true;
-    return !book->holding && (differs(row) || row->tombstone);
+    return !book->holding && (differs(book, row) || row->tombstone);
 }
 
 void flag_book_failed(struct flag_book *book, uint64_t cookie)

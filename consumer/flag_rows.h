@@ -87,7 +87,7 @@ bool row_is_foreign(const struct flag_book *book, struct text key);
 bool bury_foreign(struct flag_book *book, uint32_t number); /* all lanes have said theirs */
 
 /* flag_due.c */
-bool differs(const struct flag_row *row);
+bool differs(const struct flag_book *book, const struct flag_row *row);
 bool make_due(struct flag_book *book, uint32_t number);
 void make_undue(struct flag_book *book, struct flag_row *row);
 bool mend(struct flag_book *book, uint32_t number, int64_t now_us); /* makes a key due that differs */

@@ -102,7 +102,7 @@ bool flag_book_seen(struct flag_book *book, struct text key, struct text value, 
         return false;
     struct flag_row *row = row_at(book, number);
     row_sight(book, row, &sighting);
-    if (book->holding || row->ticket != 0 || !differs(row))
+    if (book->holding || row->ticket != 0 || !differs(book, row))
         return true;
     return mend(book, number, book->now_us);
 }
@@ -128,7 +128,7 @@ bool flag_book_reconcile(struct flag_book *book, int64_t now_us)
     book->now_us = now_us;
     for (uint32_t i = 0; i < book->rows.count; i++) {
         const struct flag_row *row = row_at(book, i);
-        if (row->live && row->ticket == 0 && differs(row) && !mend(book, i, now_us))
+        if (row->live && row->ticket == 0 && differs(book, row) && !mend(book, i, now_us))
             return false;
     }
     book->holding = false;

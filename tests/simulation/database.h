@@ -103,6 +103,7 @@ struct sim_database {
     struct table sealed; /* uint16_t days */
     struct table accounts, moves;
     int64_t lane_generation[WORLD_PARTITIONS];
+    int64_t adopted_at[WORLD_PARTITIONS];            /* offset in the first topic from where on it decides */
     int64_t generation;                              /* of the ceilings in force */
     struct sim_ceilings ceilings[WORLD_GENERATIONS]; /* by generation, round and round */
     enum partitioner partitioner;

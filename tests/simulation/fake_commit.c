@@ -440,6 +440,10 @@ static void write_batch(struct process *process, struct batch *batch)
     store_dead(process, batch);
     for (size_t i = 0; i < batch->partition_count; i++)
         store_offset(process, &batch->partitions[i]);
+    for (size_t i = 0; i < batch->ceilings_adopted_count; i++) {
+        int32_t lane = batch->ceilings_adopted[i];
+        world->database.adopted_at[lane] = world->database.offsets[0][lane].next_offset;
+    }
     world_trace(world, "process %d commits batch %" PRIu64 ": %zu events", process->number, batch->number,
                 batch->event_count);
 }

@@ -111,6 +111,8 @@ static bool belongs(const struct replay *replay, const struct sim_event *event)
 static void replay_event(struct world *world, struct replay *replay, const struct sim_event *event)
 {
     replay->used += event->quantity;
+    if (event->offset < world->database.adopted_at[event->partition])
+        return; /* counted, and judged when the ceilings were adopted */
     bool over = replay->used > replay->ceiling->limit;
     if (over == replay->active)
         return;

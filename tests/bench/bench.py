@@ -24,7 +24,7 @@ from stack import ROOT, Stack
 from throughput import PARTITIONS, Throughput, with_ratios
 
 PARTS = ("memory", "throughput", "latency", "moments")
-DEDUPE_KEYS = 5000000
+DEDUPE_KEYS = 2000000
 
 
 def arguments():

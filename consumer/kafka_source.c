@@ -10,7 +10,13 @@
 #include "log.h"
 #include "wake.h"
 
-enum { SETTLE_MS = 300, CLOSE_TIMEOUT_MS = 5000, COMMIT_EVERY_MS = 5000, COMMIT_AFTER_FAILURE_MS = 30000 };
+enum {
+    SETTLE_MS = 300,
+    CLOSE_TIMEOUT_MS = 5000,
+    COMMIT_EVERY_MS = 5000,
+    COMMIT_AFTER_FAILURE_MS = 30000,
+    ASSIGN_AGAIN_MS = 1000
+};
 
 struct kafka_source {
     struct kafka_options options;
@@ -30,6 +36,7 @@ struct kafka_source {
     bool stopping;                            /* the last assignment stopped partitions, perhaps still does */
     bool reading;                             /* it started some */
     int64_t assigned_ms;                      /* when it was made */
+    int64_t assign_again_ms;                  /* after one that failed */
     struct source_position *assignment;       /* of ASSIGNED */
     char detail[KAFKA_ERROR_BYTES];
     char refused[KAFKA_ERROR_BYTES]; /* why the last consume() was; empty: it was not */
@@ -81,19 +88,25 @@ static bool copy_assignment(struct kafka_source *source, const rd_kafka_topic_pa
  */
 static bool is_settled(const struct kafka_source *source)
 {
-    return !source->stopping || monotonic_ms() - source->assigned_ms >= SETTLE_MS;
+    int64_t now_ms = monotonic_ms();
+    return now_ms >= source->assign_again_ms &&
+           (!source->stopping || now_ms - source->assigned_ms >= SETTLE_MS);
 }
 
+/* False: it failed, and is to be tried again. */
 static bool assign_now(struct kafka_source *source, const rd_kafka_topic_partition_list_t *list)
 {
     rd_kafka_resp_err_t error = rd_kafka_assign(source->member, list);
-    if (error)
+    if (error) {
         snprintf(source->refused, sizeof(source->refused), "partitions could not be assigned: %s",
                  rd_kafka_err2str(error));
-    source->stopping = source->reading || source->stopping;
+        source->assign_again_ms = monotonic_ms() + ASSIGN_AGAIN_MS;
+        return false;
+    }
+    source->stopping = source->reading;
     source->reading = list && list->cnt > 0;
     source->assigned_ms = monotonic_ms();
-    return !error;
+    return true;
 }
 
 static void forget_waiting(struct kafka_source *source)
@@ -106,30 +119,20 @@ static void forget_waiting(struct kafka_source *source)
 
 /* The group waits for rd_kafka_assign() after each rebalance. An empty one completes it: which partitions are
  * read from where is for the engine to say. Until the assignment before has settled this one waits, and
- * nothing is handed out: what is fetched by then is of the one before. */
-static bool assign(struct kafka_source *source, const rd_kafka_topic_partition_list_t *list)
+ * nothing is handed out: what is fetched by then is of the one before. One that fails waits too. */
+static void assign(struct kafka_source *source, const rd_kafka_topic_partition_list_t *list)
 {
     forget_waiting(source);
-    if (is_settled(source)) {
-        source->stopping = false;
-        return assign_now(source, list);
-    }
+    if (is_settled(source) && assign_now(source, list))
+        return;
     source->waiting = list ? rd_kafka_topic_partition_list_copy(list) : NULL;
     source->is_waiting = true;
-    return true;
 }
 
 static void assign_waiting(struct kafka_source *source)
 {
-    if (!source->is_waiting || !is_settled(source))
-        return;
-    rd_kafka_topic_partition_list_t *list = source->waiting;
-    source->waiting = NULL;
-    source->is_waiting = source->stopping = false;
-    if (!assign_now(source, list))
-        kafka_intake_begin(source->intake, NULL, 0);
-    if (list)
-        rd_kafka_topic_partition_list_destroy(list);
+    if (source->is_waiting && is_settled(source) && assign_now(source, source->waiting))
+        forget_waiting(source);
 }
 
 static void on_assigned(struct kafka_source *source, const rd_kafka_topic_partition_list_t *list,
@@ -137,7 +140,8 @@ static void on_assigned(struct kafka_source *source, const rd_kafka_topic_partit
 {
     kafka_intake_begin(source->intake, NULL, 0);
     rd_kafka_topic_partition_list_t *nothing = rd_kafka_topic_partition_list_new(0);
-    source->assigned = assign(source, nothing) && copy_assignment(source, list, event);
+    assign(source, nothing);
+    source->assigned = copy_assignment(source, list, event);
     event->kind = source->assigned ? SOURCE_ASSIGNED : SOURCE_NOTHING;
     rd_kafka_topic_partition_list_destroy(nothing);
 }
@@ -271,8 +275,7 @@ static uint64_t source_consume(void *self, const struct source_position *positio
     if (!source->assigned)
         return generation; /* a rebalance came in between: REVOKED has been polled, ASSIGNED follows */
     rd_kafka_topic_partition_list_t *list = kafka_intake_list(source->intake);
-    if (!assign(source, list))
-        generation = kafka_intake_begin(source->intake, NULL, 0);
+    assign(source, list);
     rd_kafka_topic_partition_list_destroy(list);
     return generation;
 }

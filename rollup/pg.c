@@ -68,7 +68,7 @@ static void fail_with_result(struct pg *pg, const PGresult *result)
     bool gone = PQstatus(pg->connection) == CONNECTION_BAD;
     enum pg_trouble trouble = gone ? PG_GONE : trouble_of(sqlstate);
     if (!*sqlstate && !*message) /* libpq's own words: not the server's */
-        pg_fail(pg, gone ? PG_GONE : PG_OTHER, "%s", PQerrorMessage(pg->connection));
+        pg_fail_by_itself(pg, PG_PASSING);
     else
         pg_fail(pg, trouble, "%s%s%s (SQLSTATE %s)", message, *hint ? ". " : "", hint, sqlstate);
     snprintf(pg->failure.sqlstate, sizeof pg->failure.sqlstate, "%s", sqlstate);
@@ -76,14 +76,22 @@ static void fail_with_result(struct pg *pg, const PGresult *result)
     copy_field(pg->failure.constraint, sizeof pg->failure.constraint, result, PG_DIAG_CONSTRAINT_NAME);
 }
 
+bool pg_fail_by_itself(struct pg *pg, enum pg_trouble trouble)
+{
+    bool gone = PQstatus(pg->connection) == CONNECTION_BAD;
+    const char *said = PQerrorMessage(pg->connection);
+    if (!*said) /* it keeps some failures to itself */
+        said = gone ? "the connection to PostgreSQL is lost" : "libpq failed and gives no reason";
+    return pg_fail(pg, gone ? PG_GONE : trouble, "%s", said);
+}
+
 bool pg_expect(struct pg *pg, PGresult *result, ExecStatusType expected)
 {
     if (result && PQresultStatus(result) == expected)
         return true;
     if (!result)
-        pg_fail(pg, PQstatus(pg->connection) == CONNECTION_BAD ? PG_GONE : PG_PASSING, "%s",
-                PQerrorMessage(pg->connection));
-    else if (*PQresultErrorMessage(result) || PQstatus(pg->connection) == CONNECTION_BAD)
+        pg_fail_by_itself(pg, PG_PASSING); /* no memory */
+    else if (PQresultStatus(result) == PGRES_FATAL_ERROR || PQstatus(pg->connection) == CONNECTION_BAD)
         fail_with_result(pg, result);
     else
         pg_fail(pg, PG_OTHER, "PostgreSQL answered %s where %s was expected",

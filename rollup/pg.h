@@ -55,6 +55,10 @@ bool pg_expect(struct pg *pg, PGresult *result, ExecStatusType expected);
 bool pg_fail(struct pg *pg, enum pg_trouble trouble, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same of a call that libpq itself failed, with what it says of that; PG_GONE if the connection is.
+ * Returns false. */
+bool pg_fail_by_itself(struct pg *pg, enum pg_trouble trouble);
+
 /* Columns of a binary result. Types must match; text and bytes live as long as the result. */
 int32_t pg_int4(const PGresult *result, int row, int column);
 int64_t pg_int8(const PGresult *result, int row, int column);

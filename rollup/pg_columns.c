@@ -226,7 +226,7 @@ bool pg_columns_each(struct pg *pg, const char *sql, struct pg_columns *columns,
     pg->failure = (struct pg_failure){.trouble = PG_FINE};
     if (!PQsendQueryParams(pg->connection, sql, columns->count, p.oids, p.values, p.lengths, p.formats, 1) ||
         !PQsetSingleRowMode(pg->connection))
-        return pg_fail(pg, PG_GONE, "%s", PQerrorMessage(pg->connection));
+        return pg_fail_by_itself(pg, PG_GONE);
     bool ok = each_row(pg, each, context);
     empty(columns);
     return ok;

@@ -252,14 +252,20 @@ bool store_end(struct postgres_store *store)
     return committed || pg_fail(&store->pg, PG_PASSING, "PostgreSQL rolled the transaction back");
 }
 
+static bool give_up_copy(struct postgres_store *store)
+{
+    if (PQputCopyEnd(store->pg.connection, "given up") != 1)
+        return false;
+    for (PGresult *result; (result = PQgetResult(store->pg.connection));)
+        PQclear(result);
+    return true;
+}
+
 void store_rollback(struct postgres_store *store)
 {
     struct pg_failure why = store->pg.failure;
-    if (store->copy_day && pg_is_open(&store->pg)) {
-        PQputCopyEnd(store->pg.connection, "given up");
-        for (PGresult *result; (result = PQgetResult(store->pg.connection));)
-            PQclear(result);
-    }
+    if (store->copy_day && pg_is_open(&store->pg) && !give_up_copy(store))
+        disconnect(store);
     store->copy_day = 0;
     if (store->in_transaction && (!pg_is_open(&store->pg) || !pg_run(&store->pg, "ROLLBACK")))
         disconnect(store);

@@ -30,7 +30,7 @@ bool store_copy_bytes(struct postgres_store *store, const void *bytes, size_t si
     for (const char *at = bytes; size > 0;) {
         size_t piece = size < PIECE_BYTES ? size : PIECE_BYTES;
         if (PQputCopyData(store->pg.connection, at, (int)piece) != 1)
-            return pg_fail(&store->pg, PG_GONE, "%s", PQerrorMessage(store->pg.connection));
+            return pg_fail_by_itself(&store->pg, PG_GONE);
         at += piece;
         size -= piece;
     }
@@ -43,7 +43,7 @@ bool store_copy_end(struct postgres_store *store, int64_t *rows)
     if (!store_copy_bytes(store, copy_trailer, COPY_TRAILER_BYTES))
         return false;
     if (PQputCopyEnd(store->pg.connection, NULL) != 1)
-        return pg_fail(&store->pg, PG_GONE, "%s", PQerrorMessage(store->pg.connection));
+        return pg_fail_by_itself(&store->pg, PG_GONE);
     PGresult *result = PQgetResult(store->pg.connection);
     bool ok = pg_expect(&store->pg, result, PGRES_COMMAND_OK);
     if (ok) {

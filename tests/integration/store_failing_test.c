@@ -1,0 +1,347 @@
+/* Each call of libpq fails in turn while the store takes a lane over and writes batches to a real PostgreSQL:
+ * before the server has seen it, after the server has done it, or in libpq itself. Whoever then does what the
+ * engine does (recover, take the lane over, go on from where its offsets stand) ends with every event once.
+ * Linked with a store whose calls of libpq are those below. */
+#include "store_fixture.h"
+
+#include <sys/socket.h>
+
+enum fault { CUT_BEFORE, CUT_AFTER, OUT_OF_MEMORY, FAULTS };
+static const char *const fault_names[FAULTS] = {"cut before", "cut after", "out of memory"};
+
+static struct {
+    enum fault fault;
+    int at;    /* the call that fails; 0: none */
+    int calls; /* since then */
+} fate;
+
+PGconn *failing_PQconnectdbParams(const char *const *names, const char *const *values, int expand);
+PGresult *failing_PQexec(PGconn *connection, const char *sql);
+PGresult *failing_PQexecParams(PGconn *connection, const char *sql, int count, const Oid *types,
+                               const char *const *values, const int *lengths, const int *formats, int format);
+int failing_PQsendQueryParams(PGconn *connection, const char *sql, int count, const Oid *types,
+                              const char *const *values, const int *lengths, const int *formats, int format);
+int failing_PQsetSingleRowMode(PGconn *connection);
+PGresult *failing_PQgetResult(PGconn *connection);
+int failing_PQputCopyData(PGconn *connection, const char *bytes, int length);
+int failing_PQputCopyEnd(PGconn *connection, const char *error);
+
+static void cut(PGconn *connection)
+{
+    shutdown(PQsocket(connection), SHUT_RDWR);
+}
+
+/* Whether this call is the one. If so, what is cut before is cut; out of memory libpq does nothing at all. */
+static bool strikes(PGconn *connection)
+{
+    if (++fate.calls != fate.at)
+        return false;
+    if (fate.fault == CUT_BEFORE && connection)
+        cut(connection);
+    return true;
+}
+
+/* Done, but nobody hears of it. */
+static PGresult *unheard(PGconn *connection, PGresult *result)
+{
+    PQclear(result);
+    cut(connection);
+    return PQexec(connection, "SELECT 1");
+}
+
+PGconn *failing_PQconnectdbParams(const char *const *names, const char *const *values, int expand)
+{
+    bool fails = strikes(NULL);
+    if (fails && fate.fault == OUT_OF_MEMORY)
+        return NULL;
+    if (fails && fate.fault == CUT_BEFORE)
+        return PQconnectdb("host=127.0.0.1 port=1");
+    PGconn *connection = PQconnectdbParams(names, values, expand);
+    if (fails)
+        cut(connection);
+    return connection;
+}
+
+PGresult *failing_PQexec(PGconn *connection, const char *sql)
+{
+    if (!strikes(connection))
+        return PQexec(connection, sql);
+    PGresult *result = fate.fault == OUT_OF_MEMORY ? NULL : PQexec(connection, sql);
+    return fate.fault == CUT_AFTER ? unheard(connection, result) : result;
+}
+
+PGresult *failing_PQexecParams(PGconn *connection, const char *sql, int count, const Oid *types,
+                               const char *const *values, const int *lengths, const int *formats, int format)
+{
+    bool fails = strikes(connection);
+    PGresult *result = NULL;
+    if (!fails || fate.fault != OUT_OF_MEMORY)
+        result = PQexecParams(connection, sql, count, types, values, lengths, formats, format);
+    return fails && fate.fault == CUT_AFTER ? unheard(connection, result) : result;
+}
+
+int failing_PQsendQueryParams(PGconn *connection, const char *sql, int count, const Oid *types,
+                              const char *const *values, const int *lengths, const int *formats, int format)
+{
+    bool fails = strikes(connection);
+    if (fails && fate.fault == OUT_OF_MEMORY)
+        return 0;
+    int sent = PQsendQueryParams(connection, sql, count, types, values, lengths, formats, format);
+    if (fails)
+        cut(connection);
+    return sent;
+}
+
+int failing_PQsetSingleRowMode(PGconn *connection)
+{
+    return strikes(connection) ? 0 : PQsetSingleRowMode(connection);
+}
+
+PGresult *failing_PQgetResult(PGconn *connection)
+{
+    if (!strikes(connection))
+        return PQgetResult(connection);
+    if (fate.fault == OUT_OF_MEMORY)
+        return PQmakeEmptyPGresult(connection, PGRES_FATAL_ERROR);
+    PGresult *result = PQgetResult(connection);
+    return fate.fault == CUT_AFTER && result ? unheard(connection, result) : result;
+}
+
+int failing_PQputCopyData(PGconn *connection, const char *bytes, int length)
+{
+    bool fails = strikes(connection);
+    if (fails && fate.fault == OUT_OF_MEMORY)
+        return -1;
+    int put = PQputCopyData(connection, bytes, length);
+    if (fails)
+        cut(connection);
+    return put;
+}
+
+int failing_PQputCopyEnd(PGconn *connection, const char *error)
+{
+    bool fails = strikes(connection);
+    if (fails && fate.fault == OUT_OF_MEMORY)
+        return -1;
+    int put = PQputCopyEnd(connection, error);
+    if (fails)
+        cut(connection);
+    return put;
+}
+
+/* --- what the engine does --- */
+
+enum { BATCHES = 2, BATCH_EVENTS = 5, TRIES = 8, SEALED_DAYS_AGO = 200 };
+
+struct attempt {
+    struct postgres_store *store;
+    struct batch *batch;
+    int32_t lane;
+    char customer[32];
+    char said[600]; /* what the store said of the failure */
+};
+
+/* False: it failed, as a lost connection does, and was recovered from. */
+static bool did(struct attempt *attempt, struct store_job *job)
+{
+    postgres_store_perform(attempt->store, job);
+    if (job->status == STORE_DONE)
+        return true;
+    snprintf(attempt->said, sizeof attempt->said, "%s", job->detail);
+    ck_assert_msg(job->status == STORE_LOST, "%s at call %d: status %d: %s", fault_names[fate.fault], fate.at,
+                  (int)job->status, job->detail);
+    ck_assert_msg(*job->detail, "%s at call %d: no reason given", fault_names[fate.fault], fate.at);
+    for (int i = 0; i < TRIES; i++) {
+        struct store_fact facts[] = {{.topic = 0, .partition = attempt->lane},
+                                     {.topic = 1, .partition = attempt->lane}};
+        struct store_job recovery = recover(attempt->store, facts, 2);
+        if (recovery.status == STORE_DONE)
+            return false;
+    }
+    ck_abort_msg("%s at call %d: never recovered", fault_names[fate.fault], fate.at);
+}
+
+static bool took(struct attempt *attempt, struct taken *taken)
+{
+    *taken = (struct taken){.lane = {.lane = attempt->lane}};
+    taken->job = (struct store_job){.kind = STORE_TAKEOVER,
+                                    .lanes = &taken->lane,
+                                    .lane_count = 1,
+                                    .known_generation = -1,
+                                    .settings.partition_count = 64};
+    if (did(attempt, &taken->job))
+        return true;
+    taken_free(taken); /* as much of it as was restored */
+    return false;
+}
+
+/* Two of today, one of them streamed early; one of a day of its own; two of a sealed day, the second a
+ * repeat. */
+static void fill(struct attempt *attempt, struct taken *taken, int64_t number)
+{
+    char id[32];
+    for (int i = 0; i < BATCH_EVENTS; i++) {
+        snprintf(id, sizeof id, "%" PRId64 ".%d", number, i < 4 ? i : 3);
+        int64_t day = i < 2 ? 0 : i == 2 ? 20 + number : SEALED_DAYS_AGO;
+        struct event event = an_event(id, this_day_us() - day * DAY_US);
+        event.customer_id = text_of(attempt->customer);
+        if (i < 3)
+            accept_event(attempt->batch, taken, &event);
+        else
+            defer_event(attempt->batch, &event, false);
+    }
+}
+
+/* The rows of the batch's first day. */
+static bool streamed_some(struct attempt *attempt, uint16_t *day)
+{
+    struct batch_day *first = &attempt->batch->days[0];
+    struct store_job job = {.kind = STORE_STREAM,
+                            .rows = first->rows,
+                            .stream_day = *day = first->day,
+                            .stream_batch = attempt->batch->number};
+    first->rows = (struct buffer){0};
+    first->rows_taken = first->row_count;
+    bool done = did(attempt, &job);
+    buffer_free(&job.rows);
+    return done;
+}
+
+static bool wrote(struct attempt *attempt, struct taken *taken)
+{
+    struct batch *batch = attempt->batch;
+    uint16_t day = 0;
+    open_batch(batch, taken);
+    batch->number++;
+    fill(attempt, taken, batch->partitions[0].first_offset < 0 ? 0 : batch->partitions[0].first_offset);
+    struct store_job job = {.kind = STORE_COMMIT, .batch = batch};
+    bool done = streamed_some(attempt, &day);
+    job.stream_day = day;
+    done = done && did(attempt, &job);
+    free(job.fenced_lanes);
+    return done;
+}
+
+static bool read_catalogue(struct attempt *attempt)
+{
+    struct store_job job = {.kind = STORE_CATALOGUE, .known_generation = -1};
+    bool done = did(attempt, &job);
+    free(job.sealed_days);
+    ceiling_catalogue_free(job.catalogue);
+    return done;
+}
+
+/* Rows were streamed for a batch that the engine then gives up. */
+static bool gave_up(struct attempt *attempt, struct taken *taken)
+{
+    uint16_t day = 0;
+    open_batch(attempt->batch, taken);
+    fill(attempt, taken, 0);
+    attempt->batch->number++;
+    bool streamed = streamed_some(attempt, &day);
+    batch_reset(attempt->batch);
+    return streamed && read_catalogue(attempt);
+}
+
+/* True: the lane stands where it is to end. */
+static bool went_on(struct attempt *attempt)
+{
+    struct taken taken;
+    if (!took(attempt, &taken))
+        return false;
+    if (!gave_up(attempt, &taken)) {
+        taken_free(&taken);
+        return false;
+    }
+    int64_t next = taken.lane.offsets[0].fresh ? 0 : taken.lane.offsets[0].next_offset;
+    bool end = next == BATCHES * BATCH_EVENTS;
+    if (!end && wrote(attempt, &taken))
+        advance(&taken, attempt->batch);
+    taken_free(&taken);
+    return end;
+}
+
+static void check_once(const struct attempt *attempt)
+{
+    const char *name = attempt->customer;
+    ck_assert_sql(
+        "8 8",
+        "SELECT count(*) || ' ' || count(DISTINCT event_id) FROM usage_event WHERE customer_id = '%s'", name);
+    ck_assert_sql("8 99600.000000000",
+                  "SELECT sum(events) || ' ' || sum(quantity) FROM usage_hourly WHERE customer_id = '%s'",
+                  name);
+    ck_assert_sql(
+        "8 2 0 10",
+        "SELECT concat_ws(' ', sum(accepted), sum(duplicate), sum(dead + hole + gap), max(next_offset)) "
+        "FROM batch_ledger WHERE topic = 'usage' AND kafka_partition = %d",
+        attempt->lane);
+    ck_assert_sql(
+        "t",
+        "SELECT chain = (SELECT chain FROM batch_ledger WHERE topic = 'usage' AND kafka_partition = %d "
+        "ORDER BY next_offset DESC LIMIT 1) FROM consumer_offset WHERE topic = 'usage' AND "
+        "kafka_partition = %d",
+        attempt->lane, attempt->lane);
+}
+
+/* How many calls of libpq it took. */
+static int run_lane(enum fault fault, int at)
+{
+    struct attempt attempt = {
+        .store = new_store(), .batch = new_batch(), .lane = 1000 * (1 + (int)fault) + at};
+    snprintf(attempt.customer, sizeof attempt.customer, "customer-%d", attempt.lane);
+    fate.fault = fault;
+    fate.at = at;
+    fate.calls = 0;
+    int turns = 0;
+    while (!went_on(&attempt))
+        ck_assert_msg(turns++ < 2 * TRIES, "%s at call %d: no progress: %s", fault_names[fault], at,
+                      attempt.said);
+    int calls = fate.calls;
+    fate.at = 0;
+    check_once(&attempt);
+    batch_free(attempt.batch);
+    postgres_store_free(attempt.store);
+    return calls;
+}
+
+static void seal_the_day(void)
+{
+    int64_t day_us = this_day_us() - SEALED_DAYS_AGO * DAY_US;
+    run_lane(CUT_BEFORE, 0); /* makes the leaf */
+    run_sql(
+        "DO $$ BEGIN EXECUTE format('CREATE UNIQUE INDEX ON usage_event_%%s (customer_id, meter, event_id)', "
+        "to_char(to_timestamp(%" PRId64 "), 'YYYYMMDD')); END $$",
+        day_us / 1000000);
+}
+
+static int number_from(const char *variable)
+{
+    const char *given = getenv(variable);
+    return given ? atoi(given) : 1;
+}
+
+/* STEP=N tries every Nth call only, beginning with FIRST. */
+START_TEST(each_call_of_libpq_failing_in_turn_loses_nothing_and_counts_nothing_twice)
+{
+    int step = number_from("STEP"), first = number_from("FIRST");
+    seal_the_day();
+    for (enum fault fault = 0; fault < FAULTS; fault++) {
+        int calls = INT32_MAX;
+        for (int at = first; at <= calls; at += step)
+            calls = run_lane(fault, at);
+        printf("%s: each of %d calls\n", fault_names[fault], calls);
+        fflush(stdout);
+    }
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_set_timeout(tests, 600);
+    tcase_add_test(tests, each_call_of_libpq_failing_in_turn_loses_nothing_and_counts_nothing_twice);
+}
+
+int main(void)
+{
+    return run_store_tests("store: failing libpq", add_tests);
+}

@@ -4,11 +4,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
-enum { BATCH_MESSAGES = 500, SEQUENCE_BYTES = 48 };
+enum { BATCH_MESSAGES = 500, SEQUENCE_BYTES = 48, START_AGAIN_MS = 1000 };
 
 struct tailed {
-    bool reading;
+    bool wanted;
+    bool reading; /* false though it is wanted: it could not be started */
     bool caught_up;
     int64_t next_offset;
     int64_t end_offset; /* what the first fetch said; -1: not known yet */
@@ -21,6 +23,7 @@ struct kafka_tail {
     rd_kafka_queue_t *queue; /* all lanes' messages */
     struct tailed *lanes;
     size_t lane_count;
+    int64_t start_again_ms; /* when what could not be started is tried again; 0: all is */
     rd_kafka_message_t *messages[BATCH_MESSAGES];
     size_t message_count;
     size_t message_next;
@@ -88,9 +91,12 @@ static void drop_lane(struct kafka_tail *tail, int32_t lane)
 
 void kafka_tail_end(struct kafka_tail *tail, int32_t lane)
 {
-    if (lane < 0 || (size_t)lane >= tail->lane_count || !tail->lanes[lane].reading)
+    if (lane < 0 || (size_t)lane >= tail->lane_count)
         return;
-    tail->lanes[lane].reading = false;
+    bool reading = tail->lanes[lane].reading;
+    tail->lanes[lane].reading = tail->lanes[lane].wanted = false;
+    if (!reading)
+        return;
     rd_kafka_consume_stop(tail->topic, lane);
     drop_lane(tail, lane);
 }
@@ -133,15 +139,40 @@ static void refuse(struct kafka_tail *tail, int32_t lane, const char *why)
     tail->refused = true;
 }
 
+static int64_t monotonic_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void start(struct kafka_tail *tail, int32_t lane)
+{
+    tail->lanes[lane] = (struct tailed){.wanted = true, .reading = true, .end_offset = -1};
+    if (rd_kafka_consume_start_queue(tail->topic, lane, RD_KAFKA_OFFSET_BEGINNING, tail->queue) == 0)
+        return;
+    refuse(tail, lane, rd_kafka_err2str(rd_kafka_last_error()));
+    tail->lanes[lane].reading = false;
+    tail->start_again_ms = monotonic_ms() + START_AGAIN_MS;
+}
+
 void kafka_tail_begin(struct kafka_tail *tail, int32_t lane)
 {
     kafka_tail_end(tail, lane);
-    if (!reserve(tail, (size_t)lane + 1))
-        refuse(tail, lane, "out of memory");
-    else if (rd_kafka_consume_start_queue(tail->topic, lane, RD_KAFKA_OFFSET_BEGINNING, tail->queue) != 0)
-        refuse(tail, lane, rd_kafka_err2str(rd_kafka_last_error()));
+    if (reserve(tail, (size_t)lane + 1))
+        start(tail, lane);
     else
-        tail->lanes[lane] = (struct tailed){.reading = true, .end_offset = -1};
+        refuse(tail, lane, "out of memory");
+}
+
+static void start_again(struct kafka_tail *tail)
+{
+    if (tail->start_again_ms == 0 || monotonic_ms() < tail->start_again_ms)
+        return;
+    tail->start_again_ms = 0;
+    for (size_t i = 0; i < tail->lane_count; i++)
+        if (tail->lanes[i].wanted && !tail->lanes[i].reading)
+            start(tail, (int32_t)i);
 }
 
 bool kafka_sequence_parse(struct text text, struct flag_sequence *sequence)
@@ -239,6 +270,7 @@ static bool fetch(struct kafka_tail *tail)
 
 bool kafka_tail_next(struct kafka_tail *tail, struct flag_event *event)
 {
+    start_again(tail);
     while (!caught_up(tail, event) && !refused(tail, event)) {
         if (tail->message_next == tail->message_count && !fetch(tail))
             return false;

@@ -223,15 +223,3 @@ void lane_seal(struct lane *lane, uint16_t day)
 {
     lane->sealed[day / 8] = (uint8_t)(lane->sealed[day / 8] | (1u << (day % 8)));
 }
-
-size_t lane_bytes(const struct lane *lane)
-{
-    size_t bytes = sizeof *lane + LANE_DAYS / 8 + lane->journal_capacity * sizeof *lane->journal;
-    if (lane->dedupe)
-        bytes += dedupe_bytes(lane->dedupe);
-    if (lane->book)
-        bytes += ceiling_book_bytes(lane->book);
-    if (lane->flags)
-        bytes += flag_book_bytes(lane->flags);
-    return bytes;
-}

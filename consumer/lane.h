@@ -125,6 +125,5 @@ bool lane_day_sealed(const struct lane *lane, uint16_t day);
 bool lane_day_adopting(const struct lane *lane, uint16_t day);
 void lane_seal(struct lane *lane, uint16_t day);
 void lane_forget_former(struct lane *lane); /* once all of its days are sealed here */
-size_t lane_bytes(const struct lane *lane);
 
 #endif

@@ -38,9 +38,20 @@ MAY_FAIL(rd_kafka_resp_err_t, rd_kafka_assign, RD_KAFKA_RESP_ERR__FAIL,
          (rd_kafka_t * handle, const rd_kafka_topic_partition_list_t *list), (handle, list))
 MAY_FAIL(rd_kafka_queue_t *, rd_kafka_queue_get_partition, NULL,
          (rd_kafka_t * handle, const char *topic, int32_t partition), (handle, topic, partition))
-MAY_FAIL(ssize_t, rd_kafka_consume_batch_queue, -1,
-         (rd_kafka_queue_t * queue, int timeout_ms, rd_kafka_message_t **messages, size_t room),
-         (queue, timeout_ms, messages, room))
+/* Called without end: a few of them stand for all. */
+enum { POLLS_COUNTED = 4 };
+static atomic_int polls;
+ssize_t failing_rd_kafka_consume_batch_queue(rd_kafka_queue_t *queue, int timeout_ms,
+                                             rd_kafka_message_t **messages, size_t room);
+ssize_t failing_rd_kafka_consume_batch_queue(rd_kafka_queue_t *queue, int timeout_ms,
+                                             rd_kafka_message_t **messages, size_t room)
+{
+    bool counted = atomic_fetch_add(&polls, 1) < POLLS_COUNTED;
+    if (counted && strikes("rd_kafka_consume_batch_queue"))
+        return -1;
+    return rd_kafka_consume_batch_queue(queue, timeout_ms, messages, room);
+}
+
 MAY_FAIL(rd_kafka_resp_err_t, rd_kafka_metadata, RD_KAFKA_RESP_ERR__TRANSPORT,
          (rd_kafka_t * handle, int all, rd_kafka_topic_t *topic, const struct rd_kafka_metadata **metadata,
           int timeout_ms),
@@ -186,6 +197,7 @@ static int session(int at)
     struct kafka_options options = options_from_environment();
     char error[KAFKA_ERROR_BYTES] = "";
     atomic_store(&calls, 0);
+    atomic_store(&polls, 0);
     atomic_store(&fails_at, at);
     failed_call = "none";
     struct kafka_flags *flags = kafka_flags_new(&options, error);
@@ -211,9 +223,8 @@ static int number_from(const char *variable)
  * none differs from the others. */
 START_TEST(each_call_of_librdkafka_failing_in_turn_is_tried_again)
 {
-    enum { LAST = 60 };
     int whole = session(0);
-    for (int at = number_from("FIRST"); at <= whole && at <= LAST; at += number_from("STEP")) {
+    for (int at = number_from("FIRST"); at <= whole; at += number_from("STEP")) {
         session(at);
         printf("call %d of %d: %s\n", at, whole, failed_call);
         fflush(stdout);

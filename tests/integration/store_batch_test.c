@@ -335,6 +335,28 @@ START_TEST(on_a_sealed_day_the_leaf_says_what_is_new)
 }
 END_TEST
 
+/* The epoch is ours both times: the offsets tell. */
+START_TEST(a_batch_is_not_committed_twice)
+{
+    struct postgres_store *store = new_store();
+    struct batch *batch = new_batch();
+    struct taken taken;
+    struct store_job job;
+    take(store, 40, &taken);
+    for (int i = 0; i < 2; i++) {
+        open_batch(batch, &taken);
+        struct event event = an_event("once", this_day_us());
+        accept_event(batch, &taken, &event);
+        ck_assert_int_eq(commit_job(store, batch, 0, &job), i == 0 ? STORE_DONE : STORE_FENCED);
+        free(job.fenced_lanes);
+    }
+    ck_assert_sql("1", "SELECT count(*) FROM usage_event WHERE kafka_partition = 40");
+    batch_free(batch);
+    taken_free(&taken);
+    postgres_store_free(store);
+}
+END_TEST
+
 /* COMMIT of a transaction that failed succeeds, too. */
 START_TEST(a_commit_that_rolled_back_is_none)
 {
@@ -357,6 +379,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, streamed_and_late_rows_land_together);
     tcase_add_test(tests, rows_streamed_for_a_batch_that_was_given_up_never_land);
     tcase_add_test(tests, what_was_streamed_is_dropped_when_another_job_comes);
+    tcase_add_test(tests, a_batch_is_not_committed_twice);
     tcase_add_test(tests, a_commit_that_rolled_back_is_none);
     tcase_add_test(tests, a_row_that_postgresql_refuses_is_told_apart_from_other_errors);
     tcase_add_loop_test(tests, on_a_sealed_day_the_leaf_says_what_is_new, 0, 2);

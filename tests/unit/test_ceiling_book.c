@@ -488,6 +488,19 @@ START_TEST(forgotten_periods_are_not_counted_again_from_nothing)
 }
 END_TEST
 
+/* Whoever takes over late forgets first. */
+START_TEST(what_is_crossed_is_cleared_however_old)
+{
+    rule("cap", "*", PERIOD_HOUR, 10);
+    use("acme", 11, NOW_US);
+    ceiling_book_commit(book, ceiling_book_mark(book));
+    heard_clear();
+    ceiling_book_forget(book, NOW_US + 24 * HOUR_US);
+    ck_assert(ceiling_book_tick(book, NOW_US + 24 * HOUR_US, hear, NULL));
+    ck_assert_str_eq(heard(), "acme/cap -2 11>11/10 clock over\n");
+}
+END_TEST
+
 START_TEST(more_than_128_bits_are_refused_and_can_be_undone)
 {
     rule("cap", "*", PERIOD_HOUR, 10);
@@ -530,6 +543,7 @@ int main(void)
     tcase_add_test(tcase, a_restored_state_without_its_ceiling_is_cleared_as_its_flag_says);
     tcase_add_test(tcase, of_each_key_the_latest_crossed_period_counts);
     tcase_add_test(tcase, forgotten_periods_are_not_counted_again_from_nothing);
+    tcase_add_test(tcase, what_is_crossed_is_cleared_however_old);
     tcase_add_test(tcase, more_than_128_bits_are_refused_and_can_be_undone);
     tcase_add_test(tcase, a_judgement_taken_back_is_made_again_by_the_next_tick);
     tcase_add_test(tcase, an_adoption_taken_back_leaves_the_former_ceilings_and_the_seeded_shadow);

@@ -263,11 +263,11 @@ static bool recreate_topic(struct world *world)
     return true;
 }
 
-/* Once, and only where nobody has to seek: a changed count stops everything for good. */
+/* Once, when the count is known for good: a changed one stops everything. */
 static bool add_partition(struct world *world)
 {
     if (world->partition_count != world->first_partition_count || world->database.partition_count == 0 ||
-        !random_chance(&world->random, 0.2))
+        (world->replica_lags && world->replica.partition_count == 0) || !random_chance(&world->random, 0.2))
         return false;
     world->partition_count++;
     sim_group_rebalance(world);

@@ -105,6 +105,7 @@ class Round:
         self.seed, self.seconds = seed, seconds
         self.field = Field(ground, directory)
         self.injected, self.under_way, self.recovered_s = Counter(), [], 0.0
+        self.held, self.lock = set(), threading.Lock()
         self.began = datetime.now(timezone.utc)
 
     def run(self):
@@ -135,12 +136,24 @@ class Round:
 
     def perform(self, fault, step):
         """On a thread of its own."""
+        if not self.hold(fault, step):
+            return log.info("%s: not now: another fault takes longer than planned", step)
         try:
             if self.begin(fault, step):
                 time.sleep(step.for_s)
                 fault.end(step.target)
         except Exception as error:  # a fault that can't be ended, or what Broken says
             self.field.fail(f"{step}: {error!r}")
+        finally:
+            with self.lock:
+                self.held -= set(fault.holds(step.target))
+
+    def hold(self, fault, step):
+        with self.lock:
+            free = self.held.isdisjoint(fault.holds(step.target))
+            if free:
+                self.held |= set(fault.holds(step.target))
+            return free
 
     def begin(self, fault, step):
         try:

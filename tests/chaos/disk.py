@@ -37,5 +37,5 @@ class Disk:
         subprocess.run(["umount", str(self.path)], check=True)
 
     def _resize(self, size_bytes):
-        done = subprocess.run(["mount", "-o", f"remount,size={size_bytes}", str(self.path)], capture_output=True, check=False)
-        return done.returncode == 0
+        command = ["mount", "-o", f"remount,size={size_bytes}", str(self.path)]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -37,11 +37,10 @@ class FreezeBroker(OfBrokers):
     after_s = 2
 
     def begin(self, target, dice):
-        self.pid = self.field.stack.kafka_pid(target + 1)
-        os.kill(self.pid, signal.SIGSTOP)
+        os.kill(self.field.stack.kafka_pid(target + 1), signal.SIGSTOP)
 
     def end(self, target):
-        os.kill(self.pid, signal.SIGCONT)
+        os.kill(self.field.stack.kafka_pid(target + 1), signal.SIGCONT)
 
 
 class OfPostgres(Fault):

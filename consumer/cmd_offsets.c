@@ -169,13 +169,14 @@ static bool print_move(const struct command_context *context, const struct offse
 }
 
 static int move_offset(struct command_context *context, const struct config *config,
-                       const struct move_choice *choice, int64_t to_offset)
+                       const struct move_choice *choice, int64_t to_offset, int64_t log_end)
 {
     char actor[ACTOR_BYTES];
     struct pg pg = {0};
     struct offset_move move = {.topic = choice->topic,
                                .partition = (int32_t)choice->partition,
                                .to_offset = to_offset,
+                               .log_end = log_end,
                                .forward_only = choice->accept,
                                .reason = choice->reason,
                                .actor = actor_name(actor)};
@@ -206,7 +207,7 @@ static int move(struct command_context *context, const struct config *config, co
                             choice->topic, choice->partition, log.low, log.high, to_offset);
     if (!is_confirmed(choice, &log, to_offset))
         return command_fail(context, EXIT_FAILED, "not confirmed: nothing was changed");
-    return move_offset(context, config, choice, to_offset);
+    return move_offset(context, config, choice, to_offset, log.high);
 }
 
 /* What accept and seek have in common. */

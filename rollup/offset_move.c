@@ -130,6 +130,21 @@ static bool write_lane(struct pg *pg, const struct offset_move *move, const char
     return moved;
 }
 
+/* A repartition that is under way waits for where the log ended when it was ordered; one made anew may never
+ * come there. */
+static bool lower_limit(struct pg *pg, const struct offset_move *move, const char *partition)
+{
+    char end[24];
+    snprintf(end, sizeof end, "%" PRId64, move->log_end);
+    PG_RESULT *result =
+        pg_query(pg,
+                 "UPDATE repartition_end e SET end_offset = $3::bigint FROM repartition r WHERE "
+                 "r.repartition_id = e.repartition_id AND r.finished_at IS NULL AND e.topic = $1 AND "
+                 "e.kafka_partition = $2::int AND e.end_offset > $3::bigint",
+                 (const char *[]){move->topic, partition, end}, 3);
+    return result;
+}
+
 static bool move_in_transaction(struct pg *pg, struct offset_move *move)
 {
     char partition[12];
@@ -137,7 +152,7 @@ static bool move_in_transaction(struct pg *pg, struct offset_move *move)
     snprintf(partition, sizeof partition, "%" PRId32, move->partition);
     return pg_run(pg, "BEGIN") && make_row(pg, move, partition) && lock_lane(pg, partition) &&
            read_place(pg, move, partition, &chain) && write_ledger(pg, move, &chain) &&
-           write_lane(pg, move, partition, &chain) && pg_commit(pg);
+           write_lane(pg, move, partition, &chain) && lower_limit(pg, move, partition) && pg_commit(pg);
 }
 
 bool offset_move(struct pg *pg, struct offset_move *move)

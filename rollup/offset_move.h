@@ -10,6 +10,7 @@ struct offset_move {
     const char *topic;
     int32_t partition;
     int64_t to_offset;
+    int64_t log_end;   /* where the log ends now */
     bool forward_only; /* refuse unless to_offset is ahead of what was read */
     const char *reason;
     const char *actor;

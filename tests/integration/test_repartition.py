@@ -336,6 +336,26 @@ class TestOrder:
         process.wait_ready()
         assert_counted_once(scene, records, eras=eras(scene))
 
+    def test_a_log_made_anew_does_not_hold_it_up_for_ever(self, scene):
+        """It was to be read up to an offset that it may never have."""
+        process = scene.usagebox.start()
+        scene.produce(*[use(customer, 1) for customer in movers(2, 3)])
+        scene.wait_consumed()
+        process.kill9()
+        scene.topics.recreate(scene.topics.usage[0])
+        scene._producer = None
+        ends = scene.consumed()
+        add_partitions(scene, 3)
+        repartition(scene)
+        scene.usagebox.start(ready=False).wait_log("offsets seek")
+        for lane in range(2):
+            scene.usagebox.command("offsets", "seek", "--topic", scene.topics.usage[0], "--partition", lane, "--offset", 0,
+                                   "--reason", "made anew")
+        wait_rehomed(scene, 3)
+        assert all(end > 0 for end in ends.values())
+        scene.produce(*[use(customer, 1) for customer in movers(2, 3)])
+        wait_until(lambda: scene.value("SELECT count(*) FROM usage_event") == 40, 30, "the new log to be read")
+
     def test_still_more_partitions_before_it_is_done(self, scene):
         scene.usagebox.start().kill9()
         customers = movers(2, 3, 5)

@@ -51,6 +51,7 @@ struct sim_segment {
     uint16_t day;
     uint8_t *keys; /* the world's */
     size_t size_bytes;
+    int64_t batch;
 };
 
 struct sim_counter {
@@ -97,6 +98,13 @@ struct sim_ceilings {
     int64_t limits[8];
 };
 
+struct sim_repartition {
+    int64_t id;
+    int32_t from, to;
+    int64_t ends[WORLD_TOPICS][WORLD_PARTITIONS];
+    bool done;
+};
+
 struct sim_database {
     struct sim_offset offsets[WORLD_TOPICS][WORLD_PARTITIONS];
     struct table events, hours, segments, counters, states, decisions, adoptions, pending, dead;
@@ -109,6 +117,11 @@ struct sim_database {
     enum partitioner partitioner;
     int32_t partition_count;
     int timeline_met; /* the last server's that lanes were taken over from */
+    int64_t batch;    /* of the last transaction */
+    struct sim_repartition repartitions[WORLD_PARTITIONS];
+    int repartition_count; /* the last one may be under way */
+    int64_t rehomed_batch, rehomed_epoch, rehomed_us;
+    int64_t lane_adopted_batch[WORLD_PARTITIONS];
 };
 
 /* Everything that is in `from`; strings are shared. `to` is overwritten. */

@@ -314,8 +314,10 @@ static void store_enforcement(struct process *process, const struct batch *batch
     }
     for (size_t i = 0; i < batch->decision_count; i++)
         store_decision(world, &batch->decisions[i]);
-    for (size_t i = 0; i < batch->ceilings_adopted_count; i++)
+    for (size_t i = 0; i < batch->ceilings_adopted_count; i++) {
         world->database.lane_generation[batch->ceilings_adopted[i]] = batch->ceilings_generation;
+        world->database.lane_adopted_batch[batch->ceilings_adopted[i]] = world->database.batch;
+    }
 }
 
 /* --- offsets --- */
@@ -407,7 +409,7 @@ static void store_segments(struct world *world, const struct batch *batch)
         *(struct sim_segment *)table_add(&world->database.segments, sizeof(struct sim_segment)) =
             (struct sim_segment){segment->lane, segment->day,
                                  world_keep(world, segment->keys.bytes, segment->keys.size_bytes),
-                                 segment->keys.size_bytes};
+                                 segment->keys.size_bytes, world->database.batch};
     }
     for (size_t i = 0; i < batch->adoption_count; i++)
         *(struct sim_adoption *)table_add(&world->database.adoptions, sizeof(struct sim_adoption)) =
@@ -427,6 +429,7 @@ static void store_dead(struct process *process, const struct batch *batch)
 static void write_batch(struct process *process, struct batch *batch)
 {
     struct world *world = process->world;
+    world->database.batch++;
     if (batch->learned != PARTITIONER_UNKNOWN)
         world->database.partitioner = batch->learned;
     const struct sim_event *rows = process->streamed.rows;

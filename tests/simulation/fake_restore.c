@@ -12,7 +12,8 @@ static void restore_keys(const struct world *world, struct store_lane *lane)
     lane->dedupe = dedupe_new();
     const struct sim_segment *rows = world->database.segments.rows;
     for (size_t i = 0; i < world->database.segments.count; i++)
-        if (rows[i].lane == lane->lane && !database_adopted(&world->database, lane->lane, rows[i].day))
+        if (rows[i].lane == lane->lane && rows[i].batch > world->database.rehomed_batch &&
+            !database_adopted(&world->database, lane->lane, rows[i].day))
             dedupe_segment_restore(lane->dedupe, rows[i].day, rows[i].keys, rows[i].size_bytes);
     lane->sealed_days = arena_alloc(lane->arena, (world->database.sealed.count + 1) * sizeof(uint16_t));
     const uint16_t *sealed = world->database.sealed.rows;
@@ -129,6 +130,7 @@ static void own_rows(struct process *process, struct store_lane *lane)
                                                       .witness_offset = row->witness_offset,
                                                       .witness_fingerprint = row->witness_fingerprint,
                                                       .seen_through_us = row->seen_through_us};
+        sim_repartition_limits(&process->world->database, lane, &lane->offsets[t]);
     }
 }
 
@@ -180,6 +182,7 @@ void sim_store_read_settings(struct process *process, struct store_job *job)
         db->partition_count = job->settings.partition_count;
     job->settings = (struct store_settings){
         .secret = *world_secret(), .partitioner = db->partitioner, .partition_count = db->partition_count};
+    sim_repartition_settings(process->world, &job->settings);
     if (job->known_generation != db->generation)
         job->catalogue = sim_catalogue(process->world);
     if (job->kind != STORE_CATALOGUE)

@@ -33,6 +33,7 @@ static void do_job(struct process *process, struct store_job *job)
         for (size_t i = 0; i < job->lane_count; i++)
             sim_store_take_lane(process, &job->lanes[i]);
         sim_store_read_settings(process, job);
+        sim_repartition_former(&process->world->database, job);
         break;
     case STORE_RECOVER:
         read_facts(process, job);
@@ -62,6 +63,8 @@ static void lose(struct process *process, struct store_job *job, const char *why
 /* A job that was done, but whose answer is lost, leaves nothing for the engine. */
 static void forget_answer(struct store_job *job)
 {
+    former_release(job->former);
+    job->former = NULL;
     free(job->sealed_days);
     job->sealed_days = NULL;
     job->sealed_day_count = 0;

@@ -24,6 +24,7 @@ const char *const fault_names[FAULT_KINDS] = {
     [FAULT_TRUNCATION] = "log truncated",
     [FAULT_RECREATION] = "topic made anew",
     [FAULT_PARTITION_ADDED] = "partition added",
+    [FAULT_REPARTITION] = "customers re-homed",
     [FAULT_FLAGS_DOWN] = "enforcement topic away",
     [FAULT_FLAG_FAILED] = "flag not delivered",
     [FAULT_FLAG_QUEUE_FULL] = "flag queue full",
@@ -72,7 +73,7 @@ static struct process *any_process(struct world *world)
 static struct sim_log *any_log(struct world *world, int *topic, int *partition)
 {
     *topic = (int)random_below(&world->random, (uint64_t)world->topic_count);
-    *partition = (int)random_below(&world->random, (uint64_t)world->first_partition_count);
+    *partition = (int)random_below(&world->random, (uint64_t)world->partition_count);
     return &world->logs[*topic][*partition];
 }
 
@@ -230,9 +231,10 @@ static bool is_known(const struct world *world, const struct sim_database *db, i
     return untouched ? world->logs[topic][partition].low == 0 : row->last_offset >= 0;
 }
 
+/* Not where the former count holds for some offsets: a log that is made anew knows nothing of it. */
 static bool can_rewrite(const struct world *world, int topic, int partition)
 {
-    return is_known(world, &world->database, topic, partition) &&
+    return !world->grown && is_known(world, &world->database, topic, partition) &&
            (!world->replica_lags || is_known(world, &world->replica, topic, partition));
 }
 
@@ -253,23 +255,40 @@ static bool recreate_topic(struct world *world)
 {
     int topic, partition;
     any_log(world, &topic, &partition);
-    for (partition = 0; partition < world->first_partition_count; partition++)
+    for (partition = 0; partition < world->partition_count; partition++)
         if (!can_rewrite(world, topic, partition))
             return false;
-    for (partition = 0; partition < world->first_partition_count; partition++) {
+    for (partition = 0; partition < world->partition_count; partition++) {
         world->logs[topic][partition].low = 0;
         cut(world, topic, partition, 0);
     }
     return true;
 }
 
-/* Once, when the count is known for good: a changed one stops everything. */
+static bool any_rewritten(const struct world *world)
+{
+    for (int t = 0; t < world->topic_count; t++)
+        for (int i = 0; i < world->partition_count; i++)
+            if (world->logs[t][i].rewritten)
+                return true;
+    return false;
+}
+
+/* Again where lanes are re-homed: else it stops everything for good. */
 static bool add_partition(struct world *world)
 {
-    if (world->partition_count != world->first_partition_count || world->database.partition_count == 0 ||
-        (world->replica_lags && world->replica.partition_count == 0) || !random_chance(&world->random, 0.2))
+    world->rehomes = enabled(world, FAULT_REPARTITION);
+    bool due = world->rehomes ? world->database.partition_count > 0 : world_is_whole(world);
+    /* Else the new count is taken for the first one. */
+    bool known = !world->replica_lags || world->replica.partition_count > 0;
+    if (!due || !known || (world->rehomes && any_rewritten(world)) ||
+        world->partition_count == WORLD_PARTITIONS ||
+        !random_chance(&world->random, world->rehomes ? 0.5 : 0.2))
         return false;
+    if (world->rehomes)
+        fault_count(world, FAULT_REPARTITION);
     world->partition_count++;
+    world->grown = true;
     sim_group_rebalance(world);
     world_trace(world, "the topics have %d partitions", world->partition_count);
     return true;
@@ -361,7 +380,7 @@ static const struct {
     {FAULT_LOSS, 1, remove_unread},
     {FAULT_TRUNCATION, 1, truncate_log},
     {FAULT_RECREATION, 1, recreate_topic},
-    {FAULT_PARTITION_ADDED, 1, add_partition},
+    {FAULT_PARTITION_ADDED, 2, add_partition},
     {FAULT_FLAGS_DOWN, 4, flags_down},
     {FAULT_FLAG_QUEUE_FULL, 2, fill_queue},
     {FAULT_COMPACTION, 3, compact},

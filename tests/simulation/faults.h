@@ -26,6 +26,7 @@ enum fault_kind {
     FAULT_TRUNCATION,
     FAULT_RECREATION,
     FAULT_PARTITION_ADDED,
+    FAULT_REPARTITION,
     /* the enforcement topic */
     FAULT_FLAGS_DOWN,
     FAULT_FLAG_FAILED,

@@ -65,6 +65,7 @@ static void move(struct world *world, int topic, int partition, int64_t to)
         (struct sim_move){topic, partition, row->next_offset, to};
     world_trace(world, "the operator moves %s/%d from %" PRId64 " to %" PRId64, world_topics[topic],
                 partition, row->next_offset, to);
+    sim_repartition_moved(world, topic, partition);
     row->gap += to - row->next_offset;
     row->next_offset = to;
     row->last_offset = -1;
@@ -100,9 +101,10 @@ static bool stopped(const struct world *world, int lane)
 void operator_look(struct world *world)
 {
     if (world->now_us < world->operator_at_us || world->now_us < world->database_back_us ||
-        world->partition_count != world->first_partition_count)
+        (!world_is_whole(world) && !world->rehomes))
         return;
     world->operator_at_us = world_soon(world, LOOK_EVERY_S * WORLD_SECOND_US);
+    sim_repartition_look(world);
     for (int lane = 0; lane < world->partition_count; lane++)
         for (int topic = 0; stopped(world, lane) && topic < world->topic_count; topic++)
             free_partition(world, topic, lane);

@@ -8,12 +8,6 @@
 
 /* --- every offset of the logs ends once --- */
 
-/* With added partitions nothing is taken in any more, until people have re-homed the lanes. */
-static bool all_is_read(const struct world *world)
-{
-    return world->partition_count == world->first_partition_count;
-}
-
 /* Each record that a log holds was counted as itself; what lies below the log's start was, or an operator
  * declared it lost. */
 static void check_log(struct world *world, int topic, int partition)
@@ -40,7 +34,7 @@ static void check_row(struct world *world, int topic, int partition)
     for (size_t i = 0; i < world->database.accounts.count; i++) {
         if (accounts[i].topic != topic || accounts[i].partition != partition)
             continue;
-        enum sim_outcome outcome = world_record(world, accounts[i].serial)->outcome;
+        enum sim_outcome outcome = world_outcome(world, &accounts[i]);
         bad += outcome == SIM_BAD || outcome == SIM_REFUSED;
         markers += outcome == SIM_MARKER;
         records += outcome == SIM_GOOD;
@@ -56,8 +50,8 @@ static void check_row(struct world *world, int topic, int partition)
 static void check_partitions(struct world *world)
 {
     for (int t = 0; t < world->topic_count; t++)
-        for (int i = 0; i < world->first_partition_count && !world->failure; i++) {
-            if (all_is_read(world))
+        for (int i = 0; i < world->partition_count && !world->failure; i++) {
+            if (world_is_whole(world))
                 check_log(world, t, i);
             check_row(world, t, i);
         }
@@ -86,14 +80,15 @@ static int by_identity_and_order(const void *left, const void *right)
     return order ? order : (a->order > b->order) - (a->order < b->order);
 }
 
-/* An id is used in one topic and lane only, where the order of commits is that of offsets. */
+/* An id is used in one topic only, and in one lane after the other: the order of commits is that of offsets.
+ */
 static size_t first_ones(const struct world *world, struct expected *all)
 {
     const struct sim_account *accounts = world->database.accounts.rows;
     size_t count = 0, kept = 0;
     for (size_t i = 0; i < world->database.accounts.count; i++) {
         const struct sim_record *record = world_record(world, accounts[i].serial);
-        if (record->outcome == SIM_GOOD)
+        if (world_outcome(world, &accounts[i]) == SIM_GOOD)
             all[count++] = (struct expected){record, &accounts[i], i};
     }
     if (count > 0)
@@ -150,8 +145,7 @@ static void check_dead(struct world *world)
 {
     const struct sim_account *dead = world->database.dead.rows;
     for (size_t i = 0; i < world->database.dead.count && !world->failure; i++) {
-        enum sim_outcome outcome =
-            dead[i].serial < 0 ? SIM_GOOD : world_record(world, dead[i].serial)->outcome;
+        enum sim_outcome outcome = dead[i].serial < 0 ? SIM_GOOD : world_outcome(world, &dead[i]);
         if (outcome != SIM_BAD && outcome != SIM_REFUSED)
             world_fail(world, "%s/%d@%" PRId64 " became a dead letter", world_topics[dead[i].topic],
                        dead[i].partition, dead[i].offset);
@@ -164,6 +158,6 @@ void oracle_check(struct world *world)
                                               oracle_check_rollups};
     for (size_t i = 0; i < sizeof checks / sizeof *checks && !world->failure; i++)
         checks[i](world);
-    if (!world->failure && all_is_read(world))
+    if (!world->failure && world_is_whole(world))
         oracle_check_enforcement(world);
 }

@@ -174,7 +174,8 @@ static void check_replays(struct world *world)
     for (int i = 0; i < world->partition_count; i++)
         if (world->logs[0][i].rewritten)
             return;
-    if (world->topic_count > 1 || world->ceilings_changed || world->clocks_stepped)
+    if (world->topic_count > 1 || world->ceilings_changed || world->clocks_stepped ||
+        world->database.repartition_count > 0)
         return;
     if (world->database.events.count)
         qsort(world->database.events.rows, world->database.events.count, sizeof(struct sim_event), by_offset);
@@ -265,12 +266,56 @@ static void check_states_of_flags(struct world *world, int lane)
     }
 }
 
+static bool is_home(const struct world *world, int lane, const char *key)
+{
+    char customer[WORLD_NAME_BYTES] = "";
+    return sscanf(key, "[\"%23[^\"]", customer) == 1 &&
+           world_lane_of(customer, world->partition_count) == lane;
+}
+
+bool oracle_all_buried(const struct world *world)
+{
+    for (int lane = 0; world->database.rehomed_batch > 0 && lane < world->partition_count; lane++) {
+        const struct sim_message *messages = world->flags[lane].messages.rows;
+        for (size_t i = 0; i < world->flags[lane].messages.count; i++) {
+            const struct sim_message *left = last_message(world, lane, messages[i].key);
+            if (!is_home(world, lane, messages[i].key) && left && left->value)
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Of all lanes' messages, as gateways read them. */
+static const struct sim_message *highest_message(const struct world *world, const char *key)
+{
+    const struct sim_message *found = NULL;
+    for (int lane = 0; lane < world->partition_count; lane++) {
+        const struct sim_message *messages = world->flags[lane].messages.rows;
+        for (size_t i = 0; i < world->flags[lane].messages.count; i++)
+            if (!messages[i].gone && strcmp(messages[i].key, key) == 0 &&
+                (!found || lower(found->sequence, messages[i].sequence)))
+                found = &messages[i];
+    }
+    return found;
+}
+
+static void check_readers(struct world *world, int lane)
+{
+    const struct sim_message *messages = world->flags[lane].messages.rows;
+    for (size_t i = 0; i < world->flags[lane].messages.count && !world->failure; i++)
+        if (is_active(highest_message(world, messages[i].key)) != active_state(world, messages[i].key, NULL))
+            world_fail(world, "%s: a gateway that reads all lanes does not see what the store says",
+                       messages[i].key);
+}
+
 static void check_topic(struct world *world)
 {
     check_flags_of_states(world);
     for (int lane = 0; lane < world->partition_count && !world->failure; lane++) {
         check_states_of_flags(world, lane);
         check_last(world, lane);
+        check_readers(world, lane);
     }
 }
 

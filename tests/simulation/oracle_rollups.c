@@ -99,7 +99,7 @@ static void check_counters(struct world *world)
 {
     struct ceiling_catalogue *catalogue = sim_catalogue(world);
     const struct sim_counter *rows = world->database.counters.rows;
-    bool whole = world->database.pending.count == 0 && world->partition_count == world->first_partition_count;
+    bool whole = world->database.pending.count == 0 && world_is_whole(world);
     for (size_t i = 0; whole && i < world->database.counters.count; i++)
         if (looked_at(catalogue, &rows[i]))
             check_counter(world, &rows[i]);

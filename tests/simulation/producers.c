@@ -7,13 +7,6 @@
 
 enum { CUSTOMERS = 12 };
 
-/* Added partitions change lanes: what is now where the old count does not put it is refused. */
-static int32_t lane_of(const struct world *world, const char *customer, int32_t count)
-{
-    (void)world;
-    return partitioner_lane(PARTITIONER_MURMUR2, text_of(customer), count);
-}
-
 /* Some bad records are tombstones. */
 static void write_value(struct world *world, struct sim_record *record)
 {
@@ -84,10 +77,7 @@ static void append(struct world *world, int topic, struct sim_record *record)
     record->appended_us = world->now_us;
     if (fault_strikes(world, FAULT_PRODUCER_AHEAD, 0.001))
         record->time_ms += (int64_t)random_below(&world->random, 3600 * 1000);
-    int32_t lane = lane_of(world, record->customer, world->partition_count);
-    if (lane != lane_of(world, record->customer, world->first_partition_count) && record->outcome == SIM_GOOD)
-        record->outcome = SIM_BAD; /* wrong_partition, if it is read at all */
-    sim_append(world, topic, lane, record);
+    sim_append(world, topic, world_lane_of(record->customer, world->partition_count), record);
     world->produced++;
 }
 

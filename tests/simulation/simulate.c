@@ -94,7 +94,6 @@ static void init_world(struct world *world, struct random random, bool trace)
         INT64_C(1762776000000000) + (int64_t)random_below(&world->random, 20 * WORLD_DAY_US);
     world->topic_count = 1 + (int)random_below(&world->random, WORLD_TOPICS);
     world->partition_count = 1 + (int)random_below(&world->random, WORLD_PARTITIONS - 1);
-    world->first_partition_count = world->partition_count;
     world->process_count = 1 + (int)random_below(&world->random, WORLD_PROCESSES);
     fault_choose(world);
     operator_new_ceilings(world);
@@ -196,14 +195,18 @@ static bool every_lane_is_stopped(const struct world *world)
 
 static const char *unquiet(const struct world *world)
 {
-    if (world->partition_count != world->first_partition_count)
+    if (!world_is_whole(world) && world->rehomes)
+        return "lanes are not re-homed";
+    if (!world_is_whole(world))
         return every_lane_is_stopped(world) ? unwell(world) : "lanes go on though partitions were added";
     if (!every_lane_runs(world))
         return "a lane has no owner, or two";
     const char *why = unwell(world);
     if (!why)
         why = uncounted(world);
-    return why ? why : unlearned(world);
+    if (!why)
+        why = unlearned(world);
+    return why || oracle_all_buried(world) ? why : "a former lane has not buried its flags";
 }
 
 /* Not at all times: a watermark is committed every second. */

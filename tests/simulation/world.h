@@ -34,7 +34,10 @@ struct world {
     struct random random;
     int64_t now_us; /* the true time */
     int64_t start_us;
-    int topic_count, partition_count, first_partition_count, process_count;
+    int topic_count, partition_count, process_count;
+    bool grown;   /* partitions were added */
+    bool rehomes; /* where partitions are added, somebody orders a repartition */
+    int64_t repartition_ids;
     bool faults;      /* still injecting */
     uint64_t enabled; /* which kinds this run knows */
     uint64_t fault_counts[FAULT_KINDS];
@@ -92,6 +95,18 @@ void operator_look(struct world *world); /* frees what is stopped and needs a pe
 /* The first offset that was counted as another record than the log holds now, or the log's end if more was
  * counted than it holds; -1: none. */
 int64_t operator_mismatch(const struct world *world, int topic, int partition);
+/* repartition.c */
+bool world_is_whole(const struct world *world); /* all partitions that there are are read */
+int32_t world_lane_of(const char *customer, int32_t count);
+/* What became of a record that was counted there: one in the wrong lane is a dead letter. */
+enum sim_outcome world_outcome(const struct world *world, const struct sim_account *account);
+bool sim_repartition_under_way(const struct sim_database *db);
+void sim_repartition_look(struct world *world); /* orders one that is due, finishes one that may be */
+void sim_repartition_moved(struct world *world, int topic, int partition); /* as offset_move() does */
+void sim_repartition_settings(struct world *world, struct store_settings *settings);
+void sim_repartition_limits(const struct sim_database *db, struct store_lane *lane,
+                            struct store_lane_offset *offset);
+void sim_repartition_former(const struct sim_database *db, struct store_job *job);
 /* fake_kafka.c, fake_group.c */
 struct source sim_source_port(struct process *process);
 void sim_source_free(struct sim_source *source);
@@ -121,6 +136,7 @@ struct ceiling_catalogue *sim_catalogue_of(const struct world *world, int64_t ge
 void oracle_check(struct world *world);
 void oracle_check_rollups(struct world *world);
 void oracle_check_enforcement(struct world *world);
+bool oracle_all_buried(const struct world *world); /* what customers left behind in former lanes */
 decimal_t oracle_sum(const struct world *world, const char *customer, const char *meter,
                      enum ceiling_period period, int64_t start_us);
 /* simulate.c */

@@ -97,10 +97,10 @@ static char *dumped(json_t *document, size_t *length)
     return bytes;
 }
 
-/* The known members in our order; others are left out. */
+/* The known members in our order; others are left out. NULL: out of memory, or no object. */
 static json_t *in_order(const json_t *document)
 {
-    json_t *ordered = json_object();
+    json_t *ordered = json_is_object(document) ? json_object() : NULL;
     bool ok = ordered;
     for (size_t i = 0; ok && i < MEMBER_COUNT; i++) {
         json_t *member = json_object_get(document, member_names[i]);

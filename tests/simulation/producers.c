@@ -7,21 +7,22 @@
 
 enum { CUSTOMERS = 12 };
 
-/* Some bad records are tombstones. */
+/* Of bad records, some are tombstones, and some are of another customer than their key says. */
 static void write_value(struct world *world, struct sim_record *record)
 {
     char correction[96] = "";
     if (record->corrects[0])
         snprintf(correction, sizeof correction,
                  "\"kind\":\"correction\",\"corrects\":\"%s\",\"reason\":\"r\",", record->corrects);
+    bool bad = record->outcome == SIM_BAD, alien = bad && record->quantity % 4 == 1;
     record->value_length = (uint32_t)snprintf(
         record->value, sizeof record->value,
-        "%s{\"event_id\":\"%s\",\"customer_id\":\"%s\",%s\"meter\":\"%s\",\"quantity\":%" PRId64
+        "%s{\"event_id\":\"%s\",\"customer_id\":\"%s%s\",%s\"meter\":\"%s\",\"quantity\":%" PRId64
         ",\"timestamp\":%" PRId64 ",\"model\":\"m%d\",\"metadata\":{\"run_id\":\"r%d\"}}",
-        record->outcome == SIM_BAD ? "not json " : "", record->event_id, record->customer, correction,
+        bad && !alien ? "not json " : "", record->event_id, record->customer, alien ? "-x" : "", correction,
         world_meters[record->meter], record->quantity, record->event_us / 1000, record->meter,
         (int)random_below(&world->random, 5));
-    if (record->outcome == SIM_BAD && record->quantity % 4 == 0)
+    if (bad && record->quantity % 4 == 0)
         record->value_length = 0;
 }
 

@@ -2,12 +2,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "../rollup/ceiling_apply.h"
 #include "../rollup/migrate.h"
 #include "actor.h"
 #include "check.h"
+#include "system_clock.h"
 
 enum { SKEW_LEAST_US = 1000000 };
 
@@ -71,19 +71,12 @@ static void check_server(struct check *check)
                      PQgetvalue(rows, row, 2));
 }
 
-static int64_t clock_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 /* The server's clock was read somewhere between our two readings of ours. */
 static void check_clock(struct check *check)
 {
-    int64_t before_us = clock_us();
+    int64_t before_us = system_wall_us();
     PG_RESULT *result = check_query(check, &check->writer, database_where, "SELECT clock_timestamp()");
-    int64_t after_us = clock_us();
+    int64_t after_us = system_wall_us();
     if (!result)
         return;
     int64_t theirs_us = pg_time_us(result, 0, 0);

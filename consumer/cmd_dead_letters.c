@@ -1,7 +1,6 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "../rollup/migrate.h"
 #include "dead_letters.h"
@@ -9,6 +8,7 @@
 #include "nearest.h"
 #include "tables.h"
 #include "units.h"
+#include "system_clock.h"
 
 enum { LIMIT_DEFAULT = 100, LIMIT_MOST = 1000000 };
 
@@ -32,11 +32,9 @@ static int check_reason(const struct command_context *context, const char *reaso
 
 static bool parse_since(const char *since, int64_t *time_us)
 {
-    struct timespec now;
     if (timestamp_from_rfc3339(text_of(since), time_us))
         return true;
-    clock_gettime(CLOCK_REALTIME, &now);
-    int64_t now_us = now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
+    int64_t now_us = system_wall_us();
     if (!duration_parse(text_of(since), time_us) || *time_us < 0 || *time_us > now_us)
         return false;
     *time_us = now_us - *time_us;

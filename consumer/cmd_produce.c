@@ -15,6 +15,7 @@
 #include "sender.h"
 #include "tables.h"
 #include "timestamp.h"
+#include "system_clock.h"
 
 enum {
     COMPLAINTS_MOST = 20, /* of one kind; the rest is counted */
@@ -65,13 +66,6 @@ static void on_interrupt(int signal_number)
 {
     (void)signal_number;
     interrupted = 1;
-}
-
-static int64_t now_us(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
 }
 
 /* --- what became of what was sent
@@ -196,7 +190,7 @@ static const char *send_event(struct production *production, struct mint *mint, 
     uint64_t chance[2];
     if (!draw(chance))
         return "no random bytes to be had";
-    enum mint_outcome outcome = mint_event(mint, line, now_us(CLOCK_REALTIME) / 1000, chance, &minted);
+    enum mint_outcome outcome = mint_event(mint, line, system_wall_us() / 1000, chance, &minted);
     if (outcome != MINT_DONE)
         return mint->detail;
     struct text key = production->choice->key ? text_of(production->choice->key) : minted.customer_id;
@@ -262,7 +256,7 @@ static int send_file(struct production *production, const char *path)
 static void nap_until(struct production *production, int64_t due_us)
 {
     int64_t left_us;
-    while (!interrupted && (left_us = due_us - now_us(CLOCK_MONOTONIC)) > 0) {
+    while (!interrupted && (left_us = due_us - system_steady_us()) > 0) {
         int64_t nap_us = left_us < NAP_MOST_MS * 1000 ? left_us : NAP_MOST_MS * 1000;
         struct timespec nap = {0, (long)nap_us * 1000};
         sender_wait(production->sender, 0);
@@ -276,7 +270,7 @@ static int send_generated(struct production *production, const struct generate_p
     if (!generator)
         return command_fail(production->context, EXIT_FAILED, "out of memory");
     struct progress progress = progress_begin("events", plan->count);
-    int64_t rate = production->choice->rate_per_s, begun_us = now_us(CLOCK_MONOTONIC);
+    int64_t rate = production->choice->rate_per_s, begun_us = system_steady_us();
     for (uint64_t number = 0; number < plan->count && !is_over(production); number++) {
         if (rate > 0)
             nap_until(production, begun_us + (int64_t)((double)number * 1e6 / (double)rate));
@@ -327,7 +321,7 @@ static bool plan_times(const struct command_context *context, const struct choic
         plan->span_us = (int64_t)((double)plan->count * 1e6 / (double)choice->rate_per_s);
     if (choice->span_us > 0)
         plan->span_us = choice->span_us;
-    plan->first_time_us = now_us(CLOCK_REALTIME) - (choice->rate_per_s > 0 ? 0 : plan->span_us);
+    plan->first_time_us = system_wall_us() - (choice->rate_per_s > 0 ? 0 : plan->span_us);
     if (!choice->start || timestamp_from_rfc3339(text_of(choice->start), &plan->first_time_us))
         return true;
     command_fail(context, EXIT_USAGE, "--start: expected a time such as 2026-11-22T09:30:00Z, found \"%s\"",
@@ -420,7 +414,7 @@ static void print_text(const struct production *production, const struct generat
 static int conclude(const struct production *production, const struct generate_plan *plan, int code)
 {
     const struct counts *counts = &production->counts;
-    double seconds = (double)(now_us(CLOCK_MONOTONIC) - production->started_us) / 1e6;
+    double seconds = (double)(system_steady_us() - production->started_us) / 1e6;
     if (!production->context->json)
         print_text(production, plan, seconds);
     else if (!print_json(production, plan, seconds))
@@ -457,7 +451,7 @@ static void catch_interrupts(void)
 static int send_all(struct production *production, const struct generate_plan *plan, const char *path)
 {
     catch_interrupts();
-    production->started_us = now_us(CLOCK_MONOTONIC);
+    production->started_us = system_steady_us();
     int code = plan->count > 0 ? send_generated(production, plan) : send_file(production, path);
     await_all(production);
     await_fates(production);

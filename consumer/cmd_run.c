@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <sodium.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "../rollup/keeper.h"
 #include "../rollup/postgres_store.h"
@@ -15,6 +14,7 @@
 #include "kafka_source.h"
 #include "metrics.h"
 #include "pipeline.h"
+#include "system_clock.h"
 
 enum { BATCH_BYTES = 48 << 20 };
 enum { TURN_MS = 10, DRAIN_LIMIT_S = 60, FLAGS_LAST_MS = 2000 };
@@ -37,23 +37,16 @@ static void catch_signals(void)
     sigaction(SIGPIPE, &ignore, NULL);
 }
 
-static int64_t read_clock_us(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 static int64_t wall_us(void *self)
 {
     (void)self;
-    return read_clock_us(CLOCK_REALTIME);
+    return system_wall_us();
 }
 
 static int64_t steady_us(void *self)
 {
     (void)self;
-    return read_clock_us(CLOCK_MONOTONIC);
+    return system_steady_us();
 }
 
 /* Everything that a run holds; zero-initialised parts were not made. */

@@ -3,13 +3,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
-#include <time.h>
 
 #include "../rollup/migrate.h"
 #include "commands.h"
 #include "since.h"
 #include "tail_lines.h"
 #include "wake.h"
+#include "system_clock.h"
 
 enum { LOOK_EVERY_MS = 200, AGAIN_MS = 1000 };
 
@@ -36,13 +36,6 @@ struct tail {
     bool is_lost;       /* PostgreSQL, and it was said */
 };
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* --- events --- */
 
 static void on_event(void *context, const struct followed_event *event)
@@ -64,14 +57,14 @@ static void lose(struct tail *tail)
     if (!tail->is_lost)
         command_fail(tail->context, 0, "%s; trying again", tail->pg.failure.detail);
     tail->is_lost = true;
-    tail->look_at_ms = now_ms() + AGAIN_MS;
+    tail->look_at_ms = system_steady_ms() + AGAIN_MS;
     pg_close(&tail->pg);
 }
 
 static void look(struct tail *tail)
 {
     const struct follow_calls calls = {.context = tail, .event = on_event, .missed = on_missed};
-    tail->look_at_ms = now_ms() + LOOK_EVERY_MS;
+    tail->look_at_ms = system_steady_ms() + LOOK_EVERY_MS;
     if (!pg_is_open(&tail->pg) && !pg_open(&tail->pg, tail->config->postgres.dsn, tail->context->name)) {
         lose(tail);
         return;
@@ -107,7 +100,7 @@ static int pause_ms(const struct tail *tail)
         until_ms = tail->look_at_ms;
     if (until_ms == INT64_MAX)
         return -1;
-    int64_t pause = until_ms - now_ms();
+    int64_t pause = until_ms - system_steady_ms();
     return pause < 0 ? 0 : pause > 60000 ? 60000 : (int)pause;
 }
 
@@ -128,11 +121,11 @@ static int follow_all(struct tail *tail)
     do {
         if (tail->flags)
             read_flags(tail);
-        if (tail->follow && now_ms() >= tail->look_at_ms)
+        if (tail->follow && system_steady_ms() >= tail->look_at_ms)
             look(tail);
         if (fflush(stdout) != 0)
             return EXIT_FAILED; /* whoever read it has gone */
-        if (tail_is_full(&tail->lines) || now_ms() >= tail->end_at_ms)
+        if (tail_is_full(&tail->lines) || system_steady_ms() >= tail->end_at_ms)
             return EXIT_DONE;
     } while (sleep_until_something(tail));
     return EXIT_DONE;
@@ -182,7 +175,8 @@ static int run_tail(struct tail *tail, int64_t since_us)
     if (tail->signals_fd < 0 || tail->wake_fd < 0)
         return command_fail(tail->context, EXIT_FAILED, "no file descriptor is to be had");
     bool open = open_events(tail) && open_flags(tail, since_us);
-    tail->end_at_ms = tail->chosen->duration_us ? now_ms() + tail->chosen->duration_us / 1000 : INT64_MAX;
+    tail->end_at_ms =
+        tail->chosen->duration_us ? system_steady_ms() + tail->chosen->duration_us / 1000 : INT64_MAX;
     int code = open ? follow_all(tail) : EXIT_FAILED;
     kafka_reader_close(tail->flags);
     follow_close(tail->follow);
@@ -200,7 +194,7 @@ static int tail_all(struct command_context *context, const struct config *config
     int64_t since_us = chosen->from_beginning ? INT64_MIN : INT64_MAX;
     if (chosen->flags_only && chosen->events_only)
         return command_fail(context, EXIT_USAGE, "--flags-only and --events-only leave nothing to show");
-    if (chosen->since && !since_parse(text_of(chosen->since), since_now_us(), &since_us))
+    if (chosen->since && !since_parse(text_of(chosen->since), system_wall_us(), &since_us))
         return command_fail(
             context, EXIT_USAGE,
             "--since: expected a time such as 2026-11-22T18:30:00Z, a day, or how long ago such "

@@ -8,6 +8,7 @@
 #include "progress.h"
 #include "since.h"
 #include "tables.h"
+#include "system_clock.h"
 
 enum { CHECKS = 16 };
 
@@ -208,7 +209,7 @@ static int verify(struct command_context *context, const struct config *config, 
                                             .ended = ended};
     int code = EXIT_USAGE;
     take_dimensions(config, &verify_options);
-    if (chosen->since && !since_parse(text_of(chosen->since), since_now_us(), &verify_options.since_us))
+    if (chosen->since && !since_parse(text_of(chosen->since), system_wall_us(), &verify_options.since_us))
         command_fail(context, EXIT_USAGE,
                      "--since: expected a time such as 2026-11-22T18:30:00Z, a day, or how long ago such as "
                      "24h, found \"%s\"",

@@ -2,12 +2,12 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "../rollup/follow.h"
 #include "../rollup/migrate.h"
 #include "event.h"
 #include "fate_lines.h"
+#include "system_clock.h"
 
 enum { FATES_MOST = 1 << 16, LOOK_EVERY_MS = 100, AGAIN_MS = 1000, COMPLAINTS_MOST = 20 };
 static const int64_t hour_us = INT64_C(3600000000);
@@ -41,20 +41,6 @@ struct fates {
     uint64_t pending, counts[OUTCOMES], flags;
 };
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static int64_t wall_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
-}
-
 /* --- events on their way --- */
 
 static struct fate *slot_of(const struct fates *fates, uint64_t number)
@@ -70,13 +56,13 @@ bool fates_is_full(const struct fates *fates, uint64_t number)
 /* What is no event has a place only. */
 bool fates_expect(struct fates *fates, uint64_t number, uint64_t line, struct text value)
 {
-    const struct record record = {.time_ms = wall_us() / 1000, .value = value};
+    const struct record record = {.time_ms = system_wall_us() / 1000, .value = value};
     struct event event;
     struct fate *fate = slot_of(fates, number);
     *fate = (struct fate){.state = SENT, .line = line, .key.time_us = record.time_ms * 1000};
     fates->pending++;
     decoder_reset(fates->decoder);
-    if (event_decode(fates->decoder, &record, wall_us(), &event) != REFUSAL_NONE)
+    if (event_decode(fates->decoder, &record, system_wall_us(), &event) != REFUSAL_NONE)
         return true;
     size_t size = (size_t)event.customer_id.length + event.meter.length + event.event_id.length;
     char *at = fate->bytes = malloc(size);
@@ -94,7 +80,7 @@ static void forget(struct fates *fates, struct fate *fate)
     free(fate->bytes);
     *fate = (struct fate){.state = FREE};
     fates->pending--;
-    fates->news_at_ms = now_ms();
+    fates->news_at_ms = system_steady_ms();
 }
 
 void fates_place(struct fates *fates, uint64_t number, int32_t partition, int64_t offset)
@@ -103,7 +89,7 @@ void fates_place(struct fates *fates, uint64_t number, int32_t partition, int64_
     fate->state = PLACED;
     fate->key.partition = partition;
     fate->key.offset = offset;
-    fates->news_at_ms = now_ms();
+    fates->news_at_ms = system_steady_ms();
 }
 
 void fates_drop(struct fates *fates, uint64_t number)
@@ -368,20 +354,20 @@ static void lose(struct fates *fates)
     if (!fates->is_lost)
         command_fail(fates->context, 0, "%s; trying again", fates->pg.failure.detail);
     fates->is_lost = true;
-    fates->look_at_ms = now_ms() + AGAIN_MS;
+    fates->look_at_ms = system_steady_ms() + AGAIN_MS;
     pg_close(&fates->pg);
 }
 
 bool fates_is_due(const struct fates *fates)
 {
-    return now_ms() >= fates->look_at_ms;
+    return system_steady_ms() >= fates->look_at_ms;
 }
 
 bool fates_look(struct fates *fates)
 {
     struct some *some = malloc(sizeof *some);
     sort_places(fates);
-    fates->look_at_ms = now_ms() + LOOK_EVERY_MS;
+    fates->look_at_ms = system_steady_ms() + LOOK_EVERY_MS;
     bool open = some && (pg_is_open(&fates->pg) ||
                          pg_open(&fates->pg, fates->config->postgres.dsn, fates->context->name));
     if (!open || !look(fates, some))
@@ -390,7 +376,7 @@ bool fates_look(struct fates *fates)
         fates->is_lost = false;
     free(some);
     fflush(stdout);
-    return fates->pending == 0 || now_ms() < fates->news_at_ms + fates->timeout_ms;
+    return fates->pending == 0 || system_steady_ms() < fates->news_at_ms + fates->timeout_ms;
 }
 
 /* --- the end --- */
@@ -493,8 +479,8 @@ struct fates *fates_open(struct command_context *context, const struct config *c
                                 .config = config,
                                 .topic = topic,
                                 .timeout_ms = timeout_us / 1000,
-                                .news_at_ms = now_ms(),
-                                .began_us = wall_us()};
+                                .news_at_ms = system_steady_ms(),
+                                .began_us = system_wall_us()};
         if (open_all(fates))
             return fates;
         command_fail(context, EXIT_FAILED, "--wait: %s. Nothing was sent", fates->pg.failure.detail);

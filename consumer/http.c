@@ -10,11 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
 #include "units.h"
+#include "system_clock.h"
 
 enum {
     CONNECTIONS_LIMIT = 128,
@@ -43,20 +43,6 @@ struct http {
     int connection_count;                             /* and how many are not free */
 };
 
-static int64_t monotonic_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-static int64_t wall_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 /* A response; body is freed by it. */
 struct answer {
     unsigned status;
@@ -81,11 +67,11 @@ static void fill(const char *path, const struct metrics_snapshot *snapshot, stru
     answer->type = json_type;
     if (strcmp(path, "/metrics") == 0) {
         answer->type = metrics_type;
-        metrics_render(snapshot, wall_us(), out);
+        metrics_render(snapshot, system_wall_us(), out);
     } else if (strcmp(path, "/healthz") == 0) {
-        good = metrics_alive(snapshot, monotonic_us(), out);
+        good = metrics_alive(snapshot, system_steady_us(), out);
     } else {
-        good = metrics_ready(snapshot, monotonic_us(), out);
+        good = metrics_ready(snapshot, system_steady_us(), out);
     }
     answer->status = good ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
 }
@@ -172,7 +158,7 @@ static void on_connection(void *self, struct MHD_Connection *connection, void **
     for (int i = 0; i < CONNECTIONS_LIMIT; i++) {
         if (http->connections[i].socket >= 0)
             continue;
-        http->connections[i] = (struct connection){socket_of(connection), monotonic_us()};
+        http->connections[i] = (struct connection){socket_of(connection), system_steady_us()};
         *kept = &http->connections[i];
         http->connection_count++;
         return;
@@ -191,7 +177,7 @@ static bool is_crowded(const struct http *http)
 static void end_old_connections(struct http *http)
 {
     int64_t age_ms = is_crowded(http) ? CROWDED_AGE_MS : CONNECTION_AGE_MS;
-    int64_t before_us = monotonic_us() - age_ms * 1000;
+    int64_t before_us = system_steady_us() - age_ms * 1000;
     for (int i = 0; i < CONNECTIONS_LIMIT; i++)
         if (http->connections[i].socket >= 0 && http->connections[i].began_us < before_us)
             shutdown(http->connections[i].socket, SHUT_RDWR);

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "kafka_reach.h"
+#include "system_clock.h"
 
 enum { ANSWER_MARGIN_MS = 2000, AGAIN_MS = 200 };
 
@@ -17,13 +18,6 @@ struct kafka_admin {
     int broker_count;
     rd_kafka_event_t *settings; /* the last answer to a question about settings */
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static bool fail(char error[KAFKA_ERROR_BYTES], const char *what, const char *why)
 {
@@ -294,14 +288,14 @@ const rd_kafka_ConsumerGroupDescription_t *kafka_admin_group(struct kafka_admin 
                                                              rd_kafka_event_t **event,
                                                              char error[KAFKA_ERROR_BYTES])
 {
-    int64_t deadline_ms = now_ms() + admin->timeout_ms;
+    int64_t deadline_ms = system_steady_ms() + admin->timeout_ms;
     while ((*event = ask_group(admin, group, error))) {
         const rd_kafka_ConsumerGroupDescription_t *answer = answered_group(*event);
         const rd_kafka_error_t *why = answer ? rd_kafka_ConsumerGroupDescription_error(answer) : NULL;
         if (answer && !why)
             return answer;
         fail(error, group, why ? rd_kafka_error_string(why) : "the group was not answered");
-        bool again = why && may_pass(rd_kafka_error_code(why)) && now_ms() < deadline_ms;
+        bool again = why && may_pass(rd_kafka_error_code(why)) && system_steady_ms() < deadline_ms;
         rd_kafka_event_destroy(*event);
         *event = NULL;
         if (!again)

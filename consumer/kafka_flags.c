@@ -3,11 +3,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "kafka_tail.h"
 #include "log.h"
 #include "wake.h"
+#include "system_clock.h"
 
 enum { FAILURE_PAUSE_MS = 500, SEQUENCE_BYTES = 48 };
 
@@ -38,13 +38,6 @@ struct kafka_flags {
     int wake_fd;
     char detail[KAFKA_ERROR_BYTES];
 };
-
-static int64_t clock_us(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 /* --- failures, held back for a while
  * ------------------------------------------------------------------------ */
@@ -78,8 +71,7 @@ static void hand_out_failure(struct kafka_flags *flags, const struct failure *fa
 static bool failure_event(struct kafka_flags *flags, struct flag_event *event)
 {
     struct failures *failures = &flags->failures;
-    if (failures->first == failures->count ||
-        clock_us(CLOCK_MONOTONIC) / 1000 < failures->items[failures->first].due_ms)
+    if (failures->first == failures->count || system_steady_ms() < failures->items[failures->first].due_ms)
         return false;
     hand_out_failure(flags, &failures->items[failures->first++], event);
     return true;
@@ -89,7 +81,7 @@ static bool failure_event(struct kafka_flags *flags, struct flag_event *event)
 static void fail(struct kafka_flags *flags, int32_t lane, uint64_t cookie, rd_kafka_resp_err_t error,
                  struct flag_event *event)
 {
-    struct failure failure = {clock_us(CLOCK_MONOTONIC) / 1000 + FAILURE_PAUSE_MS, lane, cookie, error};
+    struct failure failure = {system_steady_ms() + FAILURE_PAUSE_MS, lane, cookie, error};
     if (!failures_push(&flags->failures, failure))
         hand_out_failure(flags, &failure, event);
 }
@@ -167,8 +159,8 @@ static void on_report(struct kafka_flags *flags, const rd_kafka_message_t *messa
         *event = (struct flag_event){.kind = FLAG_ACKNOWLEDGED,
                                      .lane = message->partition,
                                      .cookie = cookie,
-                                     .acknowledged_at_us = clock_us(CLOCK_REALTIME),
-                                     .acknowledged_steady_us = clock_us(CLOCK_MONOTONIC)};
+                                     .acknowledged_at_us = system_wall_us(),
+                                     .acknowledged_steady_us = system_steady_us()};
 }
 
 static void on_error(struct kafka_flags *flags, rd_kafka_event_t *failure, struct flag_event *event)
@@ -250,7 +242,7 @@ static bool flags_publish(void *self, int32_t lane, struct text key, struct text
     rd_kafka_resp_err_t error = produce(flags, lane, key, value, text_of(header), cookie);
     if (error == RD_KAFKA_RESP_ERR__QUEUE_FULL)
         return false;
-    struct failure failure = {clock_us(CLOCK_MONOTONIC) / 1000 + FAILURE_PAUSE_MS, lane, cookie, error};
+    struct failure failure = {system_steady_ms() + FAILURE_PAUSE_MS, lane, cookie, error};
     return !error || failures_push(&flags->failures, failure);
 }
 
@@ -299,8 +291,8 @@ struct kafka_flags *kafka_flags_new(const struct kafka_options *options, char er
 /* rd_kafka_flush() leaves reports that come as events to us, and counts them as messages under way. */
 static void flush(struct kafka_flags *flags, int wait_ms)
 {
-    int64_t deadline_us = clock_us(CLOCK_MONOTONIC) + (int64_t)wait_ms * 1000;
-    while (rd_kafka_outq_len(flags->producer) > 0 && clock_us(CLOCK_MONOTONIC) < deadline_us) {
+    int64_t deadline_us = system_steady_us() + (int64_t)wait_ms * 1000;
+    while (rd_kafka_outq_len(flags->producer) > 0 && system_steady_us() < deadline_us) {
         rd_kafka_event_destroy(flags->report);
         flags->report = rd_kafka_queue_poll(flags->reports, 10);
     }

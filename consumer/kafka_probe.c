@@ -8,6 +8,7 @@
 
 #include "kafka_intake.h"
 #include "wake.h"
+#include "system_clock.h"
 
 /* Short, so that the thread ends soon when it is told to. */
 enum {
@@ -78,13 +79,6 @@ static void list_free(struct question_list *list)
 {
     for (struct question *question; (question = list_pop(list));)
         free(question);
-}
-
-static int64_t clock_us(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
 static bool is_stopping(struct kafka_probe *probe)
@@ -164,14 +158,14 @@ static bool judge(struct kafka_probe *probe, struct question *question, const st
 static void await_record(struct kafka_probe *probe, struct question *question,
                          const struct identity_secret *secret, rd_kafka_queue_t *queue)
 {
-    int64_t deadline_us = clock_us(CLOCK_MONOTONIC) + (int64_t)FETCH_TIMEOUT_MS * 1000;
+    int64_t deadline_us = system_steady_us() + (int64_t)FETCH_TIMEOUT_MS * 1000;
     bool known = false;
     while (!known && !is_stopping(probe)) {
         rd_kafka_message_t *message;
         if (rd_kafka_consume_batch_queue(queue, FETCH_POLL_MS, &message, 1) == 1) {
             known = judge(probe, question, secret, message);
             rd_kafka_message_destroy(message);
-        } else if (clock_us(CLOCK_MONOTONIC) > deadline_us) {
+        } else if (system_steady_us() > deadline_us) {
             fail(probe, question, "the record could not be read", "no answer in time");
             known = true;
         }
@@ -239,7 +233,7 @@ static void ask_brokers(struct kafka_probe *probe, struct question *question)
         fail(probe, question, "it could not be asked about", rd_kafka_err2str(rd_kafka_last_error()));
         return;
     }
-    question->answer.asked_at_us = clock_us(CLOCK_REALTIME);
+    question->answer.asked_at_us = system_wall_us();
     if (ask_partition_count(probe, question, topic) && ask_watermarks(probe, question))
         ask_fingerprint(probe, question);
     rd_kafka_topic_destroy(topic);

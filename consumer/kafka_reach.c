@@ -1,16 +1,10 @@
 #include "kafka_reach.h"
 
 #include <stdio.h>
-#include <time.h>
+
+#include "system_clock.h"
 
 enum { SLICE_MS = 200 };
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 struct reaching {
     bool is_down;  /* all brokers are */
@@ -39,14 +33,14 @@ const struct rd_kafka_metadata *kafka_reach(rd_kafka_t *handle, rd_kafka_queue_t
 {
     const struct rd_kafka_metadata *metadata;
     struct reaching reaching = {0};
-    int64_t deadline_ms = now_ms() + timeout_ms;
+    int64_t deadline_ms = system_steady_ms() + timeout_ms;
     *error = '\0';
     for (;;) {
         rd_kafka_resp_err_t code = rd_kafka_metadata(handle, 0, topic, &metadata, SLICE_MS);
         if (!code)
             return metadata;
         hear_errors(errors, &reaching, error);
-        if (!reaching.is_wrong && !(reaching.is_down && !is_patient) && now_ms() < deadline_ms)
+        if (!reaching.is_wrong && !(reaching.is_down && !is_patient) && system_steady_ms() < deadline_ms)
             continue;
         if (*error == '\0')
             snprintf(error, KAFKA_ERROR_BYTES, "no broker answers: %s", rd_kafka_err2str(code));

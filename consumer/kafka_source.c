@@ -3,12 +3,12 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "kafka_intake.h"
 #include "kafka_probe.h"
 #include "log.h"
 #include "wake.h"
+#include "system_clock.h"
 
 enum {
     SETTLE_MS = 300,
@@ -41,13 +41,6 @@ struct kafka_source {
     char detail[KAFKA_ERROR_BYTES];
     char refused[KAFKA_ERROR_BYTES]; /* why the last consume() was; empty: it was not */
 };
-
-static int64_t monotonic_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* --- the group
  * ---------------------------------------------------------------------------------------------- */
@@ -88,7 +81,7 @@ static bool copy_assignment(struct kafka_source *source, const rd_kafka_topic_pa
  */
 static bool is_settled(const struct kafka_source *source)
 {
-    int64_t now_ms = monotonic_ms();
+    int64_t now_ms = system_steady_ms();
     return now_ms >= source->assign_again_ms &&
            (!source->stopping || now_ms - source->assigned_ms >= SETTLE_MS);
 }
@@ -100,12 +93,12 @@ static bool assign_now(struct kafka_source *source, const rd_kafka_topic_partiti
     if (error) {
         snprintf(source->refused, sizeof(source->refused), "partitions could not be assigned: %s",
                  rd_kafka_err2str(error));
-        source->assign_again_ms = monotonic_ms() + ASSIGN_AGAIN_MS;
+        source->assign_again_ms = system_steady_ms() + ASSIGN_AGAIN_MS;
         return false;
     }
     source->stopping = source->reading;
     source->reading = list && list->cnt > 0;
-    source->assigned_ms = monotonic_ms();
+    source->assigned_ms = system_steady_ms();
     return true;
 }
 
@@ -193,7 +186,7 @@ static void on_committed(struct kafka_source *source, rd_kafka_event_t *result)
     source->committing = false;
     if (!rd_kafka_event_error(result))
         return;
-    source->next_commit_ms = monotonic_ms() + COMMIT_AFTER_FAILURE_MS;
+    source->next_commit_ms = system_steady_ms() + COMMIT_AFTER_FAILURE_MS;
     log_debug("offsets not committed to Kafka", LOG_TEXT("detail", rd_kafka_event_error_string(result)));
 }
 
@@ -251,7 +244,7 @@ static bool anything(struct kafka_source *source, struct source_event *event)
 /* Sleeps until our bell rings. False: it is time to return, or somebody else has work. */
 static bool await_bell(struct kafka_source *source, int64_t deadline_ms)
 {
-    int64_t left_ms = deadline_ms - monotonic_ms();
+    int64_t left_ms = deadline_ms - system_steady_ms();
     int ready = poll(source->watched, source->watched_count, left_ms > 0 ? (int)left_ms : 0);
     if (ready <= 0 || !(source->watched[0].revents & POLLIN))
         return false;
@@ -262,7 +255,7 @@ static bool await_bell(struct kafka_source *source, int64_t deadline_ms)
 static void source_poll(void *self, int timeout_ms, struct source_event *event)
 {
     struct kafka_source *source = self;
-    int64_t deadline_ms = monotonic_ms() + timeout_ms;
+    int64_t deadline_ms = system_steady_ms() + timeout_ms;
     while (!anything(source, event))
         if (!await_bell(source, deadline_ms))
             return;
@@ -318,7 +311,7 @@ static rd_kafka_topic_partition_list_t *positions_list(const struct kafka_source
 static void source_committed(void *self, const struct source_position *positions, size_t count)
 {
     struct kafka_source *source = self;
-    int64_t now_ms = monotonic_ms();
+    int64_t now_ms = system_steady_ms();
     if (count == 0 || !source->assigned || source->committing || now_ms < source->next_commit_ms)
         return;
     rd_kafka_topic_partition_list_t *list = positions_list(source, positions, count);
@@ -406,14 +399,14 @@ struct kafka_source *kafka_source_new(const struct kafka_options *options, char 
 /* Until the broker has heard that we leave. */
 static void leave_group(struct kafka_source *source)
 {
-    int64_t deadline_ms = monotonic_ms() + CLOSE_TIMEOUT_MS;
+    int64_t deadline_ms = system_steady_ms() + CLOSE_TIMEOUT_MS;
     rd_kafka_queue_t *last_words = rd_kafka_queue_new(source->member);
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(source->member, last_words);
     if (error) {
         log_warning("consumer group not left", LOG_TEXT("detail", rd_kafka_error_string(error)));
         rd_kafka_error_destroy(error);
     }
-    while (!error && !rd_kafka_consumer_closed(source->member) && monotonic_ms() < deadline_ms) {
+    while (!error && !rd_kafka_consumer_closed(source->member) && system_steady_ms() < deadline_ms) {
         rd_kafka_event_t *happened = rd_kafka_queue_poll(last_words, 20);
         if (happened && rd_kafka_event_type(happened) == RD_KAFKA_EVENT_REBALANCE)
             rd_kafka_assign(source->member, NULL);

@@ -4,7 +4,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "system_clock.h"
 
 enum { BATCH_MESSAGES = 500, SEQUENCE_BYTES = 48, START_AGAIN_MS = 1000 };
 
@@ -139,13 +140,6 @@ static void refuse(struct kafka_tail *tail, int32_t lane, const char *why)
     tail->refused = true;
 }
 
-static int64_t monotonic_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void start(struct kafka_tail *tail, int32_t lane)
 {
     tail->lanes[lane] = (struct tailed){.wanted = true, .reading = true, .end_offset = -1};
@@ -153,7 +147,7 @@ static void start(struct kafka_tail *tail, int32_t lane)
         return;
     refuse(tail, lane, rd_kafka_err2str(rd_kafka_last_error()));
     tail->lanes[lane].reading = false;
-    tail->start_again_ms = monotonic_ms() + START_AGAIN_MS;
+    tail->start_again_ms = system_steady_ms() + START_AGAIN_MS;
 }
 
 void kafka_tail_begin(struct kafka_tail *tail, int32_t lane)
@@ -167,7 +161,7 @@ void kafka_tail_begin(struct kafka_tail *tail, int32_t lane)
 
 static void start_again(struct kafka_tail *tail)
 {
-    if (tail->start_again_ms == 0 || monotonic_ms() < tail->start_again_ms)
+    if (tail->start_again_ms == 0 || system_steady_ms() < tail->start_again_ms)
         return;
     tail->start_again_ms = 0;
     for (size_t i = 0; i < tail->lane_count; i++)

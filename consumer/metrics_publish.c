@@ -1,16 +1,10 @@
 #include "metrics.h"
 
 #include <stdlib.h>
-#include <time.h>
+
+#include "system_clock.h"
 
 #define PUBLISH_EVERY_US INT64_C(100000)
-
-static int64_t clock_us(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 static void collect_partition(struct metrics_partition *to, const struct pipeline_partition *from,
                               const char *topic)
@@ -39,11 +33,10 @@ static size_t collect(struct metrics_partition *partitions, const struct pipelin
 
 void metrics_publish(struct metrics *metrics, struct pipeline *pipeline, const char *const *topics)
 {
-    int64_t now_us = clock_us(CLOCK_MONOTONIC);
+    int64_t now_us = system_steady_us();
     if (!metrics_due(metrics, now_us - PUBLISH_EVERY_US))
         return;
-    struct metrics_snapshot snapshot = {
-        .published = true, .turned_us = now_us, .clock_us = clock_us(CLOCK_REALTIME)};
+    struct metrics_snapshot snapshot = {.published = true, .turned_us = now_us, .clock_us = system_wall_us()};
     snapshot.partitions = calloc(pipeline_partitions(pipeline) + 1, sizeof *snapshot.partitions);
     if (!snapshot.partitions)
         return;

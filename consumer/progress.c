@@ -3,22 +3,16 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { BAR_COLUMNS = 30, REDRAW_US = 100000 };
+#include "system_clock.h"
 
-static int64_t monotonic_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
+enum { BAR_COLUMNS = 30, REDRAW_US = 100000 };
 
 struct progress progress_begin(const char *label, uint64_t total)
 {
     struct progress progress = {.label = label, .total = total, .visible = isatty(STDERR_FILENO)};
-    progress.started_us = monotonic_us();
+    progress.started_us = system_steady_us();
     progress_update(&progress, 0);
     return progress;
 }
@@ -42,7 +36,7 @@ void progress_update(struct progress *progress, uint64_t done)
 {
     if (!progress->visible)
         return;
-    int64_t now_us = monotonic_us();
+    int64_t now_us = system_steady_us();
     if (progress->drawn_us != 0 && now_us - progress->drawn_us < REDRAW_US)
         return;
     progress->drawn_us = now_us;

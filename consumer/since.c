@@ -1,17 +1,9 @@
 #include "since.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #include "timestamp.h"
 #include "units.h"
-
-int64_t since_now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 static bool day_parse(struct text text, int64_t *since_us)
 {

@@ -8,6 +8,4 @@
  * these. */
 bool since_parse(struct text text, int64_t now_us, int64_t *since_us);
 
-int64_t since_now_us(void); /* the clock, µs since 1970 */
-
 #endif

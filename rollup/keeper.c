@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "../consumer/log.h"
 #include "chore.h"
@@ -12,6 +11,7 @@
 #include "owner.h"
 #include "repartition.h"
 #include "seal.h"
+#include "../consumer/system_clock.h"
 
 enum { PAUSE_MS = 15000, REPARTITION_PAUSE_MS = 1000, LATE_S = 15 * 60, ALERT_EVERY_S = 3600 };
 
@@ -23,13 +23,6 @@ struct keeper {
     pthread_mutex_t lock;
     struct keeper_report report;
 };
-
-static int64_t monotonic_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec;
-}
 
 static void log_said(void *nothing, const char *sentence)
 {
@@ -58,9 +51,10 @@ static void name_slowest(struct pg *pg, char *out, size_t size)
 static void alert_late(struct keeper *keeper, struct pg *pg, const struct seal_day *day)
 {
     char slowest[400];
-    if (keeper->alerted_at_s != 0 && monotonic_s() - keeper->alerted_at_s < ALERT_EVERY_S)
+    int64_t now_s = system_steady_us() / 1000000;
+    if (keeper->alerted_at_s != 0 && now_s - keeper->alerted_at_s < ALERT_EVERY_S)
         return;
-    keeper->alerted_at_s = monotonic_s();
+    keeper->alerted_at_s = now_s;
     name_slowest(pg, slowest, sizeof slowest);
     log_warning("seals are delayed: keys of open days stay in memory", LOG_TEXT("day", day->date),
                 LOG_INT("delay_s", day->overdue_s), LOG_TEXT("why", seal_state_why[day->state]),
@@ -138,10 +132,8 @@ static bool seal_days(struct keeper *keeper, struct chore *chore, struct pg *pg)
 
 static void report_turn(struct keeper *keeper)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
     pthread_mutex_lock(&keeper->lock);
-    keeper->report.turned_at_us = now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
+    keeper->report.turned_at_us = system_wall_us();
     pthread_mutex_unlock(&keeper->lock);
 }
 

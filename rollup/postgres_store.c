@@ -10,13 +10,6 @@
 #include "../consumer/log.h"
 #include "migrate.h"
 
-int64_t store_now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
-}
-
 struct text store_topic(const struct postgres_store *store, uint32_t topic)
 {
     return text_of(store->options.topics[topic]);

@@ -67,7 +67,6 @@ bool store_connect(struct postgres_store *store);
 void store_rollback(struct postgres_store *store); /* keeps pg.failure */
 bool store_begin(struct postgres_store *store, const char *begin);
 bool store_end(struct postgres_store *store); /* COMMIT, and looks whether it was one */
-int64_t store_now_us(void);
 struct text store_topic(const struct postgres_store *store, uint32_t topic);
 bool store_topic_index(const struct postgres_store *store, struct text name, uint32_t *topic);
 /* Sees to it that a backend's present transaction is over: waits for it with patience, then ends the backend.

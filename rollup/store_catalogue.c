@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "../consumer/system_clock.h"
+
 /* --- settings --- */
 
 static enum partitioner partitioner_named(struct text name)
@@ -176,7 +178,7 @@ bool store_catalogue(struct postgres_store *store, struct store_job *job)
 /* From the first period that is judged on, as far back as events are counted. */
 static int64_t needed_since(const struct ceiling *ceiling)
 {
-    int64_t counted_us = store_now_us() - CEILING_COUNTED_US;
+    int64_t counted_us = system_wall_us() - CEILING_COUNTED_US;
     int64_t since_us = ceiling->created_at_us > counted_us ? ceiling->created_at_us : counted_us;
     return ceiling_period_start(ceiling->period, since_us);
 }

@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "../consumer/system_clock.h"
 
 struct job_list {
     struct store_job *first;
@@ -44,13 +45,6 @@ static struct store_job *pop(struct job_list *list)
     return job;
 }
 
-static int64_t monotonic_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
-}
-
 /* NULL: the writer is being stopped. */
 static struct store_job *wait_for_job(struct writer *writer)
 {
@@ -83,9 +77,9 @@ static void *work(void *self)
     struct writer *writer = self;
     struct store_job *job;
     while ((job = wait_for_job(writer))) {
-        int64_t began_us = monotonic_us();
+        int64_t began_us = system_steady_us();
         writer->perform(writer->context, job);
-        job->elapsed_us = monotonic_us() - began_us;
+        job->elapsed_us = system_steady_us() - began_us;
         hand_back(writer, job);
     }
     return NULL;

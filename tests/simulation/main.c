@@ -1,6 +1,6 @@
 /* Runs whole deployments from seeds: `simulate SEED` replays one with a trace, `simulate SEED COUNT` runs
- * COUNT seeds from SEED on, `simulate SEED 0 SECONDS` as many as fit, `simulate --known` those that have
- * found something before. Every failing seed, and some of the others, run twice. */
+ * COUNT seeds from SEED on, `simulate SEED 0 SECONDS` as many as fit. Every failing seed, and some of the
+ * others, run twice. */
 #include "world.h"
 
 #include <inttypes.h>

@@ -211,6 +211,16 @@ static bool is_active(const struct sim_message *message)
     return message && message->value && strstr(message->value, "\"state\":\"active\"");
 }
 
+static const struct sim_message *highest_of(const struct world *world, int lane, const char *key)
+{
+    const struct sim_message *messages = world->flags[lane].messages.rows, *found = NULL;
+    for (size_t i = 0; i < world->flags[lane].messages.count; i++)
+        if (!messages[i].gone && strcmp(messages[i].key, key) == 0 &&
+            (!found || !lower(messages[i].sequence, found->sequence)))
+            found = &messages[i];
+    return found;
+}
+
 /* What a reader ends up with is the highest sequence of each key. What compaction keeps, the last one, must
  * say the same; a clearing is like another. */
 static void check_last(struct world *world, int lane)
@@ -218,9 +228,8 @@ static void check_last(struct world *world, int lane)
     const struct sim_message *messages = world->flags[lane].messages.rows;
     for (size_t i = 0; i < world->flags[lane].messages.count && !world->failure; i++) {
         const struct sim_message *last = last_message(world, lane, messages[i].key);
-        if (messages[i].gone || last == &messages[i] || lower(messages[i].sequence, last->sequence))
-            continue;
-        if (is_active(last) || is_active(&messages[i]))
+        const struct sim_message *highest = highest_of(world, lane, messages[i].key);
+        if (!messages[i].gone && last != highest && (is_active(last) || is_active(highest)))
             world_fail(world, "lane %d: of %s the last message is not the one with the highest sequence",
                        lane, messages[i].key);
     }
@@ -291,11 +300,9 @@ static const struct sim_message *highest_message(const struct world *world, cons
 {
     const struct sim_message *found = NULL;
     for (int lane = 0; lane < world->partition_count; lane++) {
-        const struct sim_message *messages = world->flags[lane].messages.rows;
-        for (size_t i = 0; i < world->flags[lane].messages.count; i++)
-            if (!messages[i].gone && strcmp(messages[i].key, key) == 0 &&
-                (!found || lower(found->sequence, messages[i].sequence)))
-                found = &messages[i];
+        const struct sim_message *its = highest_of(world, lane, key);
+        if (its && (!found || lower(found->sequence, its->sequence)))
+            found = its;
     }
     return found;
 }

@@ -1,0 +1,483 @@
+/* The engine among ports that do what a test says: what simulated deployments seldom or never come to. */
+#include <check.h>
+
+#include "engine_fixture.h"
+
+static void teardown(void)
+{
+    if (world.engine)
+        end();
+}
+
+/* --- whether it is ready --- */
+
+START_TEST(it_is_ready_once_all_its_lanes_run_and_while_the_store_answers)
+{
+    struct pipeline_options options = default_options();
+    begin(&options);
+    ck_assert_msg(!pipeline_ready(world.engine), "without any lane");
+    ck_assert_ptr_null(pipeline_secret(world.engine));
+    assign(1);
+    pipeline_turn(world.engine, 0);
+    ck_assert_msg(!pipeline_ready(world.engine), "before its lane runs");
+    turns(30);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert_msg(pipeline_ready(world.engine), "%s", world.notes);
+    ck_assert_mem_eq(pipeline_secret(world.engine)->bytes, secret.bytes, sizeof secret.bytes);
+    world.answers[STORE_CATALOGUE] = STORE_LOST;
+    world.silent[STORE_RECOVER] = true;
+    turns(110);
+    ck_assert_msg(!pipeline_ready(world.engine), "without its store");
+    world.silent[STORE_RECOVER] = false;
+    turns(30);
+    ck_assert_msg(pipeline_ready(world.engine), "after its store came back");
+}
+END_TEST
+
+/* --- records --- */
+
+START_TEST(at_its_memory_limit_it_takes_records_once_a_tick_and_says_so_once_a_minute)
+{
+    struct pipeline_options options = default_options();
+    options.memory_limit_bytes = 1;
+    put_event(0, 0, "ann", "e1", 1);
+    run_lanes(&options, 1);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->dedupe_keys, 1);
+    turns(20);
+    ck_assert_uint_eq(world.alerts, 1);
+    ck_assert_msg(noted("dedupe.memory_limit is reached: 1 keys"), "%s", world.notes);
+    int held = 0;
+    for (int i = 0; i < 100; i++) {
+        turns(1);
+        held += world.held;
+    }
+    ck_assert_int_ge(held, 80);
+    ck_assert_int_le(held, 99);
+    put_event(0, 0, "ann", "e2", 1);
+    turns(150);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->accepted, 2);
+    ck_assert_uint_eq(world.alerts, 1);
+    pass(60 * SECOND_US);
+    turns(20);
+    ck_assert_uint_eq(world.alerts, 2);
+}
+END_TEST
+
+/* "cat" is of lane 1 of 2. */
+START_TEST(a_record_from_before_partitions_were_added_is_judged_by_the_partition_count_of_then)
+{
+    static struct store_era eras[] = {{.below = 1, .partition_count = 1}, {.below = 2, .partition_count = 2}};
+    struct pipeline_options options = default_options();
+    ck_assert_int_eq(partitioner_lane(PARTITIONER_MURMUR2, TEXT("cat"), 2), 1);
+    world.limits[0][0] = (struct store_lane_offset){.eras = eras, .era_count = 2};
+    put_event(0, 0, "cat", "when there was one", 1);
+    put_event(0, 0, "cat", "when there were two", 1);
+    put_event(0, 0, "cat", "now", 1);
+    run_lanes(&options, 2);
+    turns(150);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->accepted, 1);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->dead[REFUSAL_WRONG_PARTITION], 2);
+}
+END_TEST
+
+/* --- rows that PostgreSQL refuses --- */
+
+static int64_t dead_offsets[8];
+static size_t dead_count;
+static bool refusing;
+
+/* Refuses the batch that has a row, and remembers dead letters of those that are committed. */
+static void refuse_rows(struct store_job *job)
+{
+    if (job->kind != STORE_COMMIT)
+        return;
+    if (refusing && job->batch->row_count > 0) {
+        world.answers[STORE_COMMIT] = STORE_REFUSED;
+        return;
+    }
+    for (size_t i = 0; i < job->batch->dead_letter_count; i++)
+        dead_offsets[dead_count++] = job->batch->dead_letters[i].offset;
+}
+
+START_TEST(a_refused_row_is_found_and_becomes_a_dead_letter)
+{
+    struct pipeline_options options = default_options();
+    world.before = refuse_rows;
+    refusing = true;
+    put_event(0, 0, "ann", "e1", 1);
+    run_lanes(&options, 1);
+    turns(500);
+    ck_assert_uint_eq(dead_count, 1);
+    ck_assert_int_eq(dead_offsets[0], 0);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->dead[REFUSAL_STORE_REFUSED], 1);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->refused_rows, 1);
+}
+END_TEST
+
+/* Refuses the first row until it is known which it is, then whatever lies at its offset is welcome. */
+static void refuse_until_known(struct store_job *job)
+{
+    refusing = pipeline_stats(world.engine)->refused_rows == 0;
+    refuse_rows(job);
+    if (job->kind != STORE_COMMIT || world.jobs[STORE_COMMIT] != 1)
+        return;
+    world.logs[0][0].count = 0; /* the log is cut, and written on */
+    world.logs[0][0].high = 0;
+    put_event(0, 0, "ann", "another", 1);
+}
+
+START_TEST(a_refused_row_is_known_by_its_fingerprint_and_not_by_its_offset_alone)
+{
+    struct pipeline_options options = default_options();
+    world.before = refuse_until_known;
+    put_event(0, 0, "ann", "e1", 1);
+    run_lanes(&options, 1);
+    turns(500);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->refused_rows, 1);
+    ck_assert_uint_eq(dead_count, 0);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->accepted, 1);
+}
+END_TEST
+
+/* Refuses the batches that hold the record at offset 0. */
+static void refuse_the_first(struct store_job *job)
+{
+    const struct batch *batch = job->batch;
+    refusing = job->kind == STORE_COMMIT && batch->partitions[0].first_offset <= 0 &&
+               (batch->dead_letter_count == 0 || batch->dead_letters[0].offset != 0);
+    refuse_rows(job);
+}
+
+START_TEST(a_duplicate_is_not_taken_for_the_refused_row)
+{
+    struct pipeline_options options = default_options();
+    world.before = refuse_the_first;
+    put_event(0, 0, "ann", "e1", 1);
+    put_event(0, 0, "ann", "e1", 1);
+    run_lanes(&options, 1);
+    turns(800);
+    ck_assert_uint_eq(dead_count, 1);
+    ck_assert_int_eq(dead_offsets[0], 0);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->refused_rows, 1);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->accepted, 1);
+}
+END_TEST
+
+/* --- logs that are not what was read --- */
+
+static void assign_again(int32_t lanes)
+{
+    world.event = (struct source_event){.kind = SOURCE_REVOKED, .lost = true};
+    turns(30);
+    assign(lanes);
+    turns(30);
+}
+
+/* Has two records read and committed. */
+static void read_two(const struct pipeline_options *options)
+{
+    put_event(0, 0, "ann", "e1", 1);
+    put_event(0, 0, "ann", "e2", 1);
+    run_lanes(options, 1);
+    turns(200);
+    ck_assert_int_eq(partition(0).committed, 2);
+}
+
+START_TEST(a_hole_is_not_taken_for_retention)
+{
+    struct pipeline_options options = default_options();
+    read_two(&options);
+    world.logs[0][0].count = 1; /* made anew, by a transaction that ended at offset 2 */
+    assign_again(1);
+    ck_assert_int_eq(phase(0), LANE_STOPPED);
+    ck_assert_msg(noted("usage/0 holds something else at offset 1 than the record that was read"), "%s",
+                  world.notes);
+}
+END_TEST
+
+START_TEST(a_record_that_retention_removed_is_not_taken_for_another_log)
+{
+    struct pipeline_options options = default_options();
+    read_two(&options);
+    world.logs[0][0].count = 0;
+    world.logs[0][0].low = 2;
+    assign_again(1);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert_msg(noted("the last record read, at offset 1, is gone (retention)"), "%s", world.notes);
+}
+END_TEST
+
+START_TEST(a_lane_stops_where_the_topics_have_unequal_partition_counts)
+{
+    struct pipeline_options options = default_options();
+    options.topic_count = 2;
+    world.second_partition_count = 3;
+    run_lanes(&options, 1);
+    ck_assert_int_eq(phase(0), LANE_STOPPED);
+    ck_assert_msg(noted("unequal partition counts: usage has 1, usage-batch has 3"), "%s", world.notes);
+    ck_assert_uint_eq(world.jobs[STORE_TAKEOVER], 0);
+    world.second_partition_count = 1;
+    turns(1100);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+}
+END_TEST
+
+START_TEST(a_lane_is_consumed_only_with_all_its_topics)
+{
+    struct pipeline_options options = default_options();
+    options.topic_count = 2;
+    begin(&options);
+    assign(1);
+    world.event.assigned_count = 1;
+    turns(30);
+    ck_assert_msg(noted("not all topics of this lane are assigned here: it is not consumed"), "%s",
+                  world.notes);
+    ck_assert_uint_eq(world.consumed_count, 0);
+}
+END_TEST
+
+/* What comes late, of a generation before or for a lane that does not run, says nothing. */
+START_TEST(trouble_with_records_that_are_not_consumed_any_more_stops_no_lane)
+{
+    struct pipeline_options options = default_options();
+    run_lanes(&options, 2);
+    struct source_event broken = {
+        .kind = SOURCE_BROKEN, .generation = world.generation - 1, .detail = "offset out of range"};
+    world.event = broken;
+    turns(1);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    broken.generation++;
+    world.event = broken;
+    turns(1);
+    ck_assert_int_eq(phase(0), LANE_STOPPED);
+    ck_assert_msg(noted("usage: offset out of range"), "%s", world.notes);
+    forget_notes();
+    broken.generation = world.generation;
+    world.event = broken;
+    turns(1);
+    ck_assert_str_eq(world.notes, "");
+}
+END_TEST
+
+/* --- taking over --- */
+
+static void fail_every_takeover(struct store_job *job)
+{
+    if (job->kind == STORE_TAKEOVER)
+        world.answers[STORE_TAKEOVER] = STORE_FATAL;
+}
+
+START_TEST(a_takeover_that_postgresql_refuses_stops_the_lane_and_is_tried_again)
+{
+    struct pipeline_options options = default_options();
+    world.before = fail_every_takeover;
+    run_lanes(&options, 2);
+    ck_assert_int_eq(phase(0), LANE_STOPPED);
+    ck_assert_int_eq(phase(1), LANE_STOPPED);
+    ck_assert_str_eq(partition(1).stop_reason, "PostgreSQL: said the test");
+    world.before = NULL;
+    turns(1100);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert_int_eq(phase(1), LANE_RUNNING);
+}
+END_TEST
+
+static void fence_every_takeover(struct store_job *job)
+{
+    if (job->kind == STORE_TAKEOVER)
+        world.answers[STORE_TAKEOVER] = STORE_FENCED;
+}
+
+START_TEST(a_lane_that_another_owner_keeps_is_tried_again_every_half_minute_at_the_least)
+{
+    struct pipeline_options options = default_options();
+    world.before = fence_every_takeover;
+    run_lanes(&options, 1);
+    for (int i = 0; i < 100; i++, turns(2))
+        pass(SECOND_US);
+    size_t before = world.jobs[STORE_TAKEOVER];
+    ck_assert_uint_ge(before, 6);
+    for (int i = 0; i < 100; i++, turns(2))
+        pass(SECOND_US);
+    ck_assert_uint_ge(world.jobs[STORE_TAKEOVER] - before, 2);
+    ck_assert_uint_le(world.jobs[STORE_TAKEOVER] - before, 5);
+    world.before = NULL;
+    pass(30 * SECOND_US);
+    turns(30);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+}
+END_TEST
+
+static void another_hand(struct store_job *job)
+{
+    if (job->kind == STORE_TAKEOVER && job->lanes[0].kept)
+        job->lanes[0].offsets[0].next_offset = 0;
+}
+
+START_TEST(a_lane_whose_offset_was_moved_meanwhile_is_restored_and_not_continued)
+{
+    struct pipeline_options options = default_options();
+    read_two(&options);
+    world.event = (struct source_event){.kind = SOURCE_REVOKED};
+    turns(30);
+    ck_assert(world.released);
+    world.after = another_hand;
+    assign(1);
+    turns(10);
+    ck_assert_int_eq(phase(0), LANE_WAITING);
+    world.rows[0][0].epoch++; /* so that it is not kept */
+    turns(100);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->dedupe_keys, 0);
+}
+END_TEST
+
+/* The lane was lost and given back while its takeover was under way: what that kept is gone. */
+START_TEST(the_answer_to_an_earlier_takeover_is_not_taken_for_state_that_was_dropped)
+{
+    struct pipeline_options options = default_options();
+    read_two(&options);
+    world.event = (struct source_event){.kind = SOURCE_REVOKED};
+    turns(30);
+    world.silent[STORE_TAKEOVER] = true;
+    assign(1);
+    turns(20);
+    assign_again(1);
+    ck_assert_int_eq(phase(0), LANE_TAKING);
+    world.silent[STORE_TAKEOVER] = false;
+    turns(100);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert_int_eq(partition(0).epoch, 2);
+}
+END_TEST
+
+START_TEST(a_lane_does_not_run_without_the_ceilings_that_it_had_adopted)
+{
+    struct pipeline_options options = default_options();
+    world.lane_generation = 5;
+    run_lanes(&options, 1);
+    turns(100);
+    ck_assert_int_ne(phase(0), LANE_RUNNING);
+    ck_assert_uint_ge(world.jobs[STORE_TAKEOVER], 2);
+    world.lane_generation = 0;
+    turns(1000);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+}
+END_TEST
+
+/* --- flags --- */
+
+static struct ceiling_catalogue *one_ceiling(void)
+{
+    struct ceiling_catalogue *catalogue = ceiling_catalogue_new(1);
+    const struct ceiling ceiling = {.name = TEXT("daily"),
+                                    .version = 1,
+                                    .who_kind = WHO_EVERYONE,
+                                    .meter = TEXT("tokens"),
+                                    .period = PERIOD_DAY,
+                                    .policy = POLICY_HARD_STOP,
+                                    .limit = 10 * DECIMAL_ONE,
+                                    .clear_level = 10 * DECIMAL_ONE};
+    if (!catalogue || !ceiling_catalogue_add(catalogue, &ceiling))
+        abort();
+    catalogue->generation = world.catalogue_generation;
+    return catalogue;
+}
+
+static void with_ceilings(int64_t generation)
+{
+    world.catalogue = one_ceiling;
+    world.catalogue_generation = world.lane_generation = generation;
+}
+
+START_TEST(after_half_a_minute_a_batch_is_committed_without_its_flags_acknowledged_and_that_is_said_once)
+{
+    struct pipeline_options options = default_options();
+    with_ceilings(1);
+    world.unacknowledged = true;
+    put_event(0, 0, "ann", "e1", 11);
+    run_lanes(&options, 1);
+    turns(150);
+    ck_assert_uint_eq(world.sent_count, 1);
+    ck_assert_int_eq(partition(0).committed, -1);
+    ck_assert_uint_eq(world.alerts, 0);
+    pass(30 * SECOND_US);
+    turns(30);
+    ck_assert_int_eq(partition(0).committed, 1);
+    ck_assert_uint_eq(world.alerts, 1);
+    ck_assert_msg(noted("flags are not acknowledged after 30 s: the batch is committed without that"), "%s",
+                  world.notes);
+}
+END_TEST
+
+START_TEST(trouble_with_the_enforcement_topic_is_said_and_strange_lanes_are_left_alone)
+{
+    struct pipeline_options options = default_options();
+    run_lanes(&options, 1);
+    world.flag_events[world.flag_event_count++] =
+        (struct flag_event){.kind = FLAG_TROUBLE, .lane = -1, .detail = "brokers are away"};
+    world.flag_events[world.flag_event_count++] =
+        (struct flag_event){.kind = FLAG_SEEN, .lane = 77, .key = TEXT("k"), .value = TEXT("v")};
+    turns(1);
+    ck_assert_msg(noted("enforcement topic: brokers are away"), "%s", world.notes);
+    ck_assert_uint_eq(world.flag_event_count, 0);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+}
+END_TEST
+
+/* --- the store is lost --- */
+
+START_TEST(a_recovery_that_needs_a_person_is_said_and_tried_again)
+{
+    struct pipeline_options options = default_options();
+    read_two(&options);
+    world.answers[STORE_CATALOGUE] = STORE_LOST;
+    world.answers[STORE_RECOVER] = STORE_FATAL;
+    turns(110);
+    ck_assert_msg(noted("PostgreSQL: said the test"), "%s", world.notes);
+    turns(100);
+    ck_assert_msg(noted("PostgreSQL is back"), "%s", world.notes);
+    ck_assert_uint_eq(world.jobs[STORE_RECOVER], 2);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->dedupe_keys, 2);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *suite = suite_create("engine");
+    TCase *tests = tcase_create("engine");
+    tcase_add_checked_fixture(tests, NULL, teardown);
+    tcase_add_test(tests, it_is_ready_once_all_its_lanes_run_and_while_the_store_answers);
+    tcase_add_test(tests, at_its_memory_limit_it_takes_records_once_a_tick_and_says_so_once_a_minute);
+    tcase_add_test(tests,
+                   a_record_from_before_partitions_were_added_is_judged_by_the_partition_count_of_then);
+    tcase_add_test(tests, a_refused_row_is_found_and_becomes_a_dead_letter);
+    tcase_add_test(tests, a_refused_row_is_known_by_its_fingerprint_and_not_by_its_offset_alone);
+    tcase_add_test(tests, a_duplicate_is_not_taken_for_the_refused_row);
+    tcase_add_test(tests, a_hole_is_not_taken_for_retention);
+    tcase_add_test(tests, a_record_that_retention_removed_is_not_taken_for_another_log);
+    tcase_add_test(tests, a_lane_stops_where_the_topics_have_unequal_partition_counts);
+    tcase_add_test(tests, a_lane_is_consumed_only_with_all_its_topics);
+    tcase_add_test(tests, trouble_with_records_that_are_not_consumed_any_more_stops_no_lane);
+    tcase_add_test(tests, a_takeover_that_postgresql_refuses_stops_the_lane_and_is_tried_again);
+    tcase_add_test(tests, a_lane_that_another_owner_keeps_is_tried_again_every_half_minute_at_the_least);
+    tcase_add_test(tests, a_lane_whose_offset_was_moved_meanwhile_is_restored_and_not_continued);
+    tcase_add_test(tests, the_answer_to_an_earlier_takeover_is_not_taken_for_state_that_was_dropped);
+    tcase_add_test(tests, a_lane_does_not_run_without_the_ceilings_that_it_had_adopted);
+    tcase_add_test(
+        tests, after_half_a_minute_a_batch_is_committed_without_its_flags_acknowledged_and_that_is_said_once);
+    tcase_add_test(tests, trouble_with_the_enforcement_topic_is_said_and_strange_lanes_are_left_alone);
+    tcase_add_test(tests, a_recovery_that_needs_a_person_is_said_and_tried_again);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(suite());
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

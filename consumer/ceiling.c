@@ -185,6 +185,18 @@ const struct ceiling *ceiling_walk_next(struct ceiling_walk *walk)
     return ceiling;
 }
 
+bool ceiling_walk_judges(struct ceiling_walk walk, enum ceiling_period period, int64_t time_us)
+{
+    if (!(walk.period_mask >> period & 1))
+        return false;
+    int64_t end_us = ceiling_period_end(period, time_us);
+    const struct ceiling *ceiling;
+    while ((ceiling = ceiling_walk_next(&walk)))
+        if (ceiling->period == period && ceiling->created_at_us < end_us)
+            return true;
+    return false;
+}
+
 static const int64_t hour_us = 3600000000, day_us = 86400000000;
 
 static int64_t floor_to(int64_t time_us, int64_t unit_us)

@@ -61,6 +61,9 @@ struct ceiling_walk {
 struct ceiling_walk ceiling_walk(const struct ceiling_catalogue *catalogue, struct text meter,
                                  struct text customer_id);
 const struct ceiling *ceiling_walk_next(struct ceiling_walk *walk); /* NULL: no more */
+/* Does one of them judge the period that time_us lies in? Periods that ended before all of them are not
+ * counted. */
+bool ceiling_walk_judges(struct ceiling_walk walk, enum ceiling_period period, int64_t time_us);
 
 /* The UTC period that time_us lies in: [start, end), µs since 1970. */
 int64_t ceiling_period_start(enum ceiling_period period, int64_t time_us);

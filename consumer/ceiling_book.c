@@ -129,7 +129,8 @@ static bool looked_at(const struct ceiling_book *book, const struct ceiling_cata
 {
     struct ceiling_walk walk = ceiling_walk(catalogue, word_text(book, counter->key.meter),
                                             customer_text(book, counter->key.customer));
-    return counter->key.scope == WHOLE_CUSTOMER && (walk.period_mask >> counter->key.period & 1);
+    return counter->key.scope == WHOLE_CUSTOMER &&
+           ceiling_walk_judges(walk, counter->key.period, counter->key.start_us);
 }
 
 void counters_drop_unwatched(struct ceiling_book *book)
@@ -324,19 +325,25 @@ static bool within_horizon(const struct ceiling_book *book, enum ceiling_period 
 bool ceiling_book_counts(const struct ceiling_book *book, const struct event *event)
 {
     struct watch watch = watch_event(book, event);
-    uint32_t period_mask = watch.adopted.period_mask | watch.shadow.period_mask;
     for (enum ceiling_period period = 0; period < PERIOD_COUNT; period++)
-        if ((period_mask >> period & 1) && within_horizon(book, period, event->time_us))
+        if (within_horizon(book, period, event->time_us) &&
+            (ceiling_walk_judges(watch.adopted, period, event->time_us) ||
+             ceiling_walk_judges(watch.shadow, period, event->time_us)))
             return true;
     return false;
 }
 
+/* A counter that is there is one that some ceiling looks at. */
 static bool count_in(struct ceiling_book *book, struct watch *watch, const struct counter_key *key,
                      decimal_t quantity)
 {
     uint32_t row = counter_find(book, key);
-    if (row == LOOKUP_END)
-        row = counter_make(book, key, !(watch->adopted.period_mask >> key->period & 1));
+    if (row == LOOKUP_END) {
+        bool adopted = ceiling_walk_judges(watch->adopted, key->period, key->start_us);
+        if (!adopted && !ceiling_walk_judges(watch->shadow, key->period, key->start_us))
+            return true;
+        row = counter_make(book, key, !adopted);
+    }
     if (row == LOOKUP_END || !journal_reserve(book, 1))
         return false;
     struct counter *counter = counter_at(book, row);

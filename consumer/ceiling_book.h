@@ -2,10 +2,11 @@
  * cleared.
  *
  * A counter (customer, meter, period, scope) is what ceilings look at; ceilings that count the same thing
- * share one. A state (customer, ceiling, scope, period) says whether the ceiling is crossed and how often
- * that changed. Crossed means used > limit; cleared means used <= clear_level again, or the period's end, or
- * the ceiling's. A ceiling for a plan is judged at events that name the plan, and later wherever it was
- * crossed once. Decisions come in an order that depends on nothing but what was counted.
+ * share one. What ended before all of them is not counted. A state (customer, ceiling, scope, period) says
+ * whether the ceiling is crossed and how often that changed. Crossed means used > limit; cleared means used
+ * <= clear_level again, or the period's end, or the ceiling's. A ceiling for a plan is judged at events that
+ * name the plan, and later wherever it was crossed once. Decisions come in an order that depends on nothing
+ * but what was counted.
  *
  * A decision is published unless (1) an event caused it and its period was over; (2) it crosses while a later
  * period of the same key (customer, ceiling, scope) is crossed; (3) it clears while another period of the
@@ -53,8 +54,7 @@ int64_t ceiling_book_next_end_us(const struct ceiling_book *book); /* tick() has
  * undoing past shadow(): cancel(). Not to be called before the last adopt() was committed. False: out of
  * memory, or (seed) overflow. */
 bool ceiling_book_shadow(struct ceiling_book *book, const struct ceiling_catalogue *catalogue);
-bool ceiling_book_wants_seed(const struct ceiling_book *book, struct text customer_id, struct text meter,
-                             enum ceiling_period period, struct text scope);
+bool ceiling_book_wants_seed(const struct ceiling_book *book, const struct ceiling_counter *sum);
 bool ceiling_book_seed(struct ceiling_book *book, const struct ceiling_counter *sum);
 bool ceiling_book_adopt(struct ceiling_book *book);
 void ceiling_book_cancel(struct ceiling_book *book);

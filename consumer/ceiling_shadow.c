@@ -10,23 +10,21 @@ bool ceiling_book_shadow(struct ceiling_book *book, const struct ceiling_catalog
     return true;
 }
 
-static bool looks_at(const struct ceiling_catalogue *catalogue, struct text customer_id, struct text meter,
-                     enum ceiling_period period)
+static bool looks_at(const struct ceiling_catalogue *catalogue, const struct ceiling_counter *counter)
 {
-    return ceiling_walk(catalogue, meter, customer_id).period_mask >> period & 1;
+    return ceiling_walk_judges(ceiling_walk(catalogue, counter->meter, counter->customer_id), counter->period,
+                               counter->period_start_us);
 }
 
-bool ceiling_book_wants_seed(const struct ceiling_book *book, struct text customer_id, struct text meter,
-                             enum ceiling_period period, struct text scope)
+bool ceiling_book_wants_seed(const struct ceiling_book *book, const struct ceiling_counter *sum)
 {
-    return text_equal(scope, TEXT("{}")) && looks_at(book->shadow, customer_id, meter, period) &&
-           !looks_at(book->adopted, customer_id, meter, period);
+    return text_equal(sum->scope, TEXT("{}")) && looks_at(book->shadow, sum) && !looks_at(book->adopted, sum);
 }
 
 bool ceiling_book_seed(struct ceiling_book *book, const struct ceiling_counter *sum)
 {
     if (ceiling_period_end(sum->period, sum->period_start_us) <= book->horizon_us ||
-        !ceiling_book_wants_seed(book, sum->customer_id, sum->meter, sum->period, sum->scope))
+        !ceiling_book_wants_seed(book, sum))
         return true;
     uint32_t row = counter_hold(book, sum, true);
     return row != LOOKUP_END && decimal_add(&counter_at(book, row)->used, sum->used);

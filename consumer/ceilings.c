@@ -248,8 +248,7 @@ static bool seed_lane(struct pipeline *p, struct lane *lane, const struct store_
 {
     for (size_t i = 0; i < job->sum_count; i++) {
         const struct ceiling_counter *sum = &job->sums[i];
-        if (is_of(p, lane, sum->customer_id) &&
-            ceiling_book_wants_seed(lane->book, sum->customer_id, sum->meter, sum->period, sum->scope) &&
+        if (is_of(p, lane, sum->customer_id) && ceiling_book_wants_seed(lane->book, sum) &&
             !ceiling_book_seed(lane->book, sum))
             return false;
     }

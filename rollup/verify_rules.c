@@ -175,25 +175,26 @@ bool verify_decisions(struct verify *v)
 
 /* --- counters --- */
 
-/* Of lanes that have adopted the ceilings in force, for periods whose events are still counted (a day less
- * than that, for clocks that disagree): a counter and what it should count, without the events that wait to
- * be counted. In the period that goes on, whoever used anything has a counter. */
+/* Of lanes that have adopted the ceilings in force, for periods that one of them judges and whose events are
+ * still counted (a day less than that, for clocks that disagree): a counter and what it should count, without
+ * the events that wait to be counted. In the period that goes on, whoever used anything has a counter. */
 /* clang-format off */
 #define ENDS(start, period) start " + ('1 ' || " period ")::interval"
-#define IS_WANTED(row, period)                                                                               \
+#define IS_WANTED(row, period, start)                                                                        \
     "EXISTS (SELECT FROM wanted w WHERE w.meter = " row ".meter AND w.period = " period                      \
-    " AND (w.shared OR w.customer_id = " row ".customer_id))"
+    " AND (w.shared OR w.customer_id = " row ".customer_id) AND " ENDS(start, period) " > w.since)"
 static const char counters_sql[] =
-    "WITH wanted AS (SELECT DISTINCT meter, period, who_kind <> 'customer' AS shared,"
-    "   CASE who_kind WHEN 'customer' THEN who ELSE '' END AS customer_id"
-    "  FROM ceiling WHERE retired_at IS NULL AND scope = 'customer'),"
+    "WITH wanted AS (SELECT meter, period, who_kind <> 'customer' AS shared,"
+    "   CASE who_kind WHEN 'customer' THEN who ELSE '' END AS customer_id, min(since) AS since"
+    "  FROM (SELECT *, min(created_at) OVER (PARTITION BY name) AS since FROM ceiling) c"
+    "  WHERE retired_at IS NULL AND scope = 'customer' GROUP BY 1, 2, 3, 4),"
     " live AS (SELECT DISTINCT period FROM wanted),"
     " lanes AS (SELECT lane FROM ceiling_adoption WHERE generation ="
     "  coalesce((SELECT value::bigint FROM setting WHERE name = 'ceilings_generation'), 0)),"
     " used AS (SELECT h.customer_id, h.meter, l.period, date_trunc(l.period, h.hour) AS period_start,"
     "   sum(h.quantity) AS used FROM usage_hourly h CROSS JOIN live l"
     "  WHERE " ENDS("date_trunc(l.period, h.hour)", "l.period") " > now() - interval '%d days'"
-    "   AND " IS_WANTED("h", "l.period") " GROUP BY 1, 2, 3, 4),"
+    "   AND " IS_WANTED("h", "l.period", "date_trunc(l.period, h.hour)") " GROUP BY 1, 2, 3, 4),"
     " waiting AS (SELECT p.customer_id, p.meter, l.period,"
     "   date_trunc(l.period, p.event_time) AS period_start, sum(p.quantity) AS waiting"
     "  FROM ceiling_pending p CROSS JOIN live l GROUP BY 1, 2, 3, 4),"
@@ -203,7 +204,7 @@ static const char counters_sql[] =
     " counted AS (SELECT c.lane, c.customer_id, c.meter, c.period, c.period_start, c.used"
     "  FROM ceiling_usage c JOIN lanes USING (lane) WHERE c.scope = '{}'"
     "   AND " ENDS("c.period_start", "c.period") " > now() - interval '%d days'"
-    "   AND " IS_WANTED("c", "c.period") ") "
+    "   AND " IS_WANTED("c", "c.period", "c.period_start") ") "
     "SELECT concat_ws(' ', customer_id, meter, period, to_char(period_start, 'YYYY-MM-DD\"T\"HH24:MI\"Z\"')),"
     " CASE WHEN c.used IS NULL THEN 'a counter is missing'"
     "  ELSE 'the counter of lane ' || c.lane || ' differs from usage_hourly' END,"

@@ -107,6 +107,27 @@ class TestPeriods:
         assert past[0] == ("late", "event", False)
         assert {flag.key[0] for flag in read_flags(scene) if flag.value["state"] == "active"} == {"now"}
 
+    def test_periods_that_ended_before_a_ceiling_are_counted_once_an_older_one_is_back(self, scene):
+        apply(scene.migrate(), self.HOURLY)
+        in_force_for(scene, "2 days")
+        apply(scene)
+        scene.usagebox.start()
+        then_ms = int((time.time() - 5 * 3600) * 1000)
+        records = scene.produce(use("late", 3, timestamp=then_ms))
+        scene.wait_consumed()
+        young = {**self.HOURLY, "name": "young"}
+        apply(scene, young)
+        records += scene.produce(use("late", 4, timestamp=then_ms), use("now", 11))
+        scene.wait_consumed()
+        assert_counted_once(scene, records)
+        assert active(scene) == {("now", "young")}
+        apply(scene, young, self.HOURLY)
+        records += scene.produce(use("late", 4, timestamp=then_ms))
+        scene.wait_consumed()
+        assert_counted_once(scene, records)
+        past = [tuple(row) for row in decisions(scene, "customer_id", "ceiling", "used::text", "published")][0]
+        assert past == ("late", "hourly", "11.000000000", False)
+
     def test_an_idle_customer_is_cleared_when_the_period_ends(self, scene):
         apply(scene.migrate(), self.HOURLY)
         clock = MovedClock(scene.directory)

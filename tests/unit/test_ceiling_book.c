@@ -292,8 +292,9 @@ START_TEST(an_adoption_taken_back_leaves_the_former_ceilings_and_the_seeded_shad
                                   .scope = TEXT("{}"),
                                   .used = 5 * DECIMAL_ONE,
                                   .period_start_us = ceiling_period_start(PERIOD_DAY, NOW_US)};
-    ck_assert(ceiling_book_wants_seed(book, sum.customer_id, sum.meter, PERIOD_DAY, sum.scope));
-    ck_assert(!ceiling_book_wants_seed(book, sum.customer_id, sum.meter, PERIOD_HOUR, sum.scope));
+    struct ceiling_counter counted = sum;
+    counted.period = PERIOD_HOUR;
+    ck_assert(ceiling_book_wants_seed(book, &sum) && !ceiling_book_wants_seed(book, &counted));
     ck_assert(ceiling_book_seed(book, &sum));
     ck_assert_str_eq(changes(book, mark), "acme tokens hour 6\n");
     ck_assert(ceiling_book_adopt(book));
@@ -312,6 +313,40 @@ START_TEST(an_adoption_taken_back_leaves_the_former_ceilings_and_the_seeded_shad
     ceiling_book_free(book); /* before the catalogue that it was given */
     book = NULL;
     ceiling_catalogue_free(other);
+}
+END_TEST
+
+/* What was used before is known to nobody: the sums begin with the first period that is judged. */
+START_TEST(periods_that_ended_before_all_ceilings_are_counted_once_an_older_ceiling_comes)
+{
+    rule("cap", "*", PERIOD_HOUR, 10);
+    catalogue->ceilings[0].created_at_us = ceiling_period_start(PERIOD_HOUR, NOW_US);
+    uint64_t begin = ceiling_book_mark(book);
+    struct event late = event_of("acme", "tokens", "", 4, NOW_US - HOUR_US);
+    ck_assert(!ceiling_book_counts(book, &late));
+    ck_assert(count_event(book, &late, NOW_US));
+    ck_assert_str_eq(changes(book, begin), "");
+
+    struct ceiling_catalogue *older = ceiling_catalogue_new(1);
+    add_rule(older, "older", "*", "tokens", PERIOD_HOUR, 10, 10);
+    ck_assert(ceiling_book_shadow(book, older));
+    ck_assert(ceiling_book_counts(book, &late));
+    use("acme", 5, NOW_US);
+    use("acme", 3, NOW_US - HOUR_US);
+    struct ceiling_counter sum = {.customer_id = TEXT("acme"),
+                                  .meter = TEXT("tokens"),
+                                  .period = PERIOD_HOUR,
+                                  .scope = TEXT("{}"),
+                                  .used = 4 * DECIMAL_ONE,
+                                  .period_start_us = ceiling_period_start(PERIOD_HOUR, NOW_US - HOUR_US)};
+    ck_assert(ceiling_book_seed(book, &sum));
+    sum.period_start_us = ceiling_period_start(PERIOD_HOUR, NOW_US);
+    ck_assert(ceiling_book_seed(book, &sum)); /* counted all along */
+    ck_assert(ceiling_book_adopt(book));
+    ck_assert_str_eq(changes(book, begin), "acme tokens hour 5\nacme tokens hour 7\n");
+    ceiling_book_free(book); /* before the catalogue that it was given */
+    book = NULL;
+    ceiling_catalogue_free(older);
 }
 END_TEST
 
@@ -547,6 +582,7 @@ int main(void)
     tcase_add_test(tcase, more_than_128_bits_are_refused_and_can_be_undone);
     tcase_add_test(tcase, a_judgement_taken_back_is_made_again_by_the_next_tick);
     tcase_add_test(tcase, an_adoption_taken_back_leaves_the_former_ceilings_and_the_seeded_shadow);
+    tcase_add_test(tcase, periods_that_ended_before_all_ceilings_are_counted_once_an_older_ceiling_comes);
     tcase_add_test(tcase, a_ceiling_that_now_means_another_period_starts_anew);
     tcase_add_test(tcase, a_cancelled_shadow_leaves_no_trace);
     suite_add_tcase(suite, tcase);

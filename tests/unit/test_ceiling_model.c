@@ -47,6 +47,7 @@ static struct model {
     size_t shadow_uses; /* at its boundary */
     bool seeded;
     int64_t clock_us;
+    int64_t created_us[NAMES]; /* a name's first version is as old as it is, whatever its last one says */
     char expected[65536];
     size_t expected_length;
     size_t decisions;
@@ -341,8 +342,7 @@ static struct ceiling_catalogue *random_catalogue(void)
         int limit = 10 + (int)pick(period_of(name) == PERIOD_MONTH ? 300 : 60);
         add_rule(catalogue, names[name], who[pick(6)], meters[name % 2], period_of(name), limit,
                  limit - (int)pick(2) * (int)pick(10));
-        catalogue->ceilings[catalogue->count - 1].created_at_us =
-            pick(2) ? 0 : ORIGIN_US + pick(HOURS) * HOUR_US;
+        catalogue->ceilings[catalogue->count - 1].created_at_us = model.created_us[name];
     }
     return catalogue;
 }
@@ -418,6 +418,8 @@ static void run_history(unsigned seed)
     heard_clear();
     model.random = seed;
     model.clock_us = ORIGIN_US + HOUR_US / 3;
+    for (int name = 0; name < NAMES; name++)
+        model.created_us[name] = pick(2) ? 0 : ORIGIN_US + pick(HOURS) * HOUR_US;
     model.book = ceiling_book_new(0, (struct lookup_seed){{1, 2}});
     model.now.adopted = random_catalogue();
     ceiling_book_use(model.book, model.now.adopted);

@@ -357,6 +357,63 @@ START_TEST(a_batch_is_not_committed_twice)
 }
 END_TEST
 
+START_TEST(a_batch_adds_to_every_sum_of_those_before)
+{
+    struct postgres_store *store = new_store();
+    struct batch *batch = new_batch();
+    struct taken taken;
+    take(store, 41, &taken);
+    for (int i = 0; i < 2; i++) {
+        char usage[] = "u0", correction[] = "c0";
+        usage[1] = correction[1] = (char)('0' + i);
+        open_batch(batch, &taken);
+        struct event event = an_event(usage, this_day_us());
+        event.customer_id = TEXT("adder");
+        event.lifted[LIFTED_RUN_ID] = TEXT("run-41");
+        accept_event(batch, &taken, &event);
+        event.event_id = text_of(correction);
+        event.kind = EVENT_CORRECTION;
+        event.corrects = text_of(usage);
+        event.reason = TEXT("counted too much");
+        event.quantity = -DECIMAL_ONE;
+        accept_event(batch, &taken, &event);
+        commit(store, batch, &taken);
+    }
+    ck_assert_sql("4|24898|-2", "SELECT concat_ws('|', events, trim_scale(quantity), trim_scale(adjustment)) "
+                                "FROM usage_hourly WHERE customer_id = 'adder'");
+    ck_assert_sql("4|24898",
+                  "SELECT concat_ws('|', events, trim_scale(quantity)) FROM usage_run WHERE run_id = 'run-41'");
+    batch_free(batch);
+    taken_free(&taken);
+    postgres_store_free(store);
+}
+END_TEST
+
+/* They are remembered so that they need not be written with each batch. */
+START_TEST(names_of_a_batch_that_failed_are_written_with_the_next)
+{
+    struct postgres_store *store = new_store();
+    struct batch *batch = new_batch();
+    struct taken taken;
+    struct store_job job;
+    take(store, 42, &taken);
+    for (int i = 0; i < 2; i++) {
+        open_batch(batch, &taken);
+        struct event event = an_event("named", this_day_us());
+        event.customer_id = TEXT("newcomer");
+        event.meter = TEXT("new_meter");
+        accept_event(batch, &taken, &event);
+        batch->partitions[0].next_offset += i == 0; /* does not add up */
+        ck_assert_int_eq(commit_job(store, batch, 0, &job), i == 0 ? STORE_FATAL : STORE_DONE);
+    }
+    ck_assert_sql("1", "SELECT count(*) FROM customer WHERE customer_id = 'newcomer'");
+    ck_assert_sql("1", "SELECT count(*) FROM meter WHERE meter = 'new_meter'");
+    batch_free(batch);
+    taken_free(&taken);
+    postgres_store_free(store);
+}
+END_TEST
+
 /* COMMIT of a transaction that failed succeeds, too. */
 START_TEST(a_commit_that_rolled_back_is_none)
 {
@@ -380,6 +437,8 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, rows_streamed_for_a_batch_that_was_given_up_never_land);
     tcase_add_test(tests, what_was_streamed_is_dropped_when_another_job_comes);
     tcase_add_test(tests, a_batch_is_not_committed_twice);
+    tcase_add_test(tests, a_batch_adds_to_every_sum_of_those_before);
+    tcase_add_test(tests, names_of_a_batch_that_failed_are_written_with_the_next);
     tcase_add_test(tests, a_commit_that_rolled_back_is_none);
     tcase_add_test(tests, a_row_that_postgresql_refuses_is_told_apart_from_other_errors);
     tcase_add_loop_test(tests, on_a_sealed_day_the_leaf_says_what_is_new, 0, 2);

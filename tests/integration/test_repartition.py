@@ -211,7 +211,7 @@ def test_what_was_read_before_may_be_read_again_after(make_scene):
         scene.usagebox.command("offsets", "seek", "--topic", topic, "--partition", lane, "--offset", 0, "--reason", "a test")
     scene.wait_consumed()
     assert scene.query("SELECT topic, kafka_partition, kafka_offset FROM usage_event ORDER BY 1, 2, 3") == before
-    assert len(before) == 60 and scene.query("SELECT FROM dead_letter") == []
+    assert len(before) == 60 and scene.query("SELECT reason, detail FROM dead_letter") == []
     scene.usagebox.command("verify")
 
 

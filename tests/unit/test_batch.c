@@ -189,6 +189,28 @@ START_TEST(a_dead_letter_keeps_its_bytes_untouched)
 }
 END_TEST
 
+START_TEST(a_dead_letter_outlives_the_record)
+{
+    char key[] = "k1", value[] = "not json", name[] = "event_id", header[] = "x1";
+    struct record_header headers[] = {{text_of(name), text_of(header)}};
+    struct record record = {.partition = 1,
+                            .offset = 9,
+                            .key = text_of(key),
+                            .value = text_of(value),
+                            .headers = headers,
+                            .header_count = 1};
+    ck_assert(batch_dead(batch, &secret, 1, &record, REFUSAL_NOT_JSON, "why"));
+    memset(key, 'x', sizeof key);
+    memset(value, 'x', sizeof value);
+    memset(name, 'x', sizeof name);
+    memset(header, 'x', sizeof header);
+    const struct batch_dead_letter *dead = &batch->dead_letters[0];
+    ck_assert(text_equal(dead->key, TEXT("k1")));
+    ck_assert(text_equal(dead->payload, TEXT("not json")));
+    ck_assert(text_equal(dead->headers, TEXT("[[\"event_id\",\"eDE=\"]]")));
+}
+END_TEST
+
 START_TEST(a_missing_key_or_value_is_not_an_empty_one)
 {
     struct record record = {.partition = 1, .offset = 9, .time_ms = -1};
@@ -412,6 +434,7 @@ int main(void)
     tcase_add_test(tcase, an_event_of_a_sealed_day_waits_with_all_that_it_needs);
     tcase_add_test(tcase, the_stores_answer_counts_a_sealed_event_exactly_once);
     tcase_add_test(tcase, a_dead_letter_keeps_its_bytes_untouched);
+    tcase_add_test(tcase, a_dead_letter_outlives_the_record);
     tcase_add_test(tcase, a_missing_key_or_value_is_not_an_empty_one);
     tcase_add_test(tcase, duplicates_and_conflicts_are_counted_per_partition);
     tcase_add_test(tcase, dedupe_keys_are_packed_by_lane_and_day);

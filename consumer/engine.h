@@ -112,6 +112,7 @@ struct pipeline {
 
     struct latency_slot latencies[ENGINE_LATENCY_SLOTS];
     int64_t tick_at_us;
+    int64_t trickle_at_us; /* beyond the memory limit no records are taken before */
     int64_t memory_alert_at_us;
     uint32_t next_serial;
 };

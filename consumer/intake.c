@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 enum { MISPLACED_ALERT_RECORDS = 1000 };
+#define TRICKLE_US (ENGINE_SECOND_US / 10) /* from one poll of records to the next beyond the memory limit */
 
 static bool over_memory(const struct pipeline *p)
 {
@@ -45,7 +46,7 @@ bool intake_wanted(const struct pipeline *p)
         return keys_ahead(p) < ENGINE_AHEAD_KEYS;
     if (!p->open || batching_full(p, p->open))
         return false;
-    return !over_memory(p) || p->steady_us >= p->tick_at_us - 1000; /* a trickle, once each tick */
+    return !over_memory(p) || p->steady_us >= p->trickle_at_us;
 }
 
 static const struct refused_row *find_refused(const struct pipeline *p, const struct record *record)
@@ -410,6 +411,7 @@ void intake_records(struct pipeline *p, const struct source_event *event)
         return;
     struct lane_topic *topic = &lane->topics[event->topic];
     struct intake in = {.p = p, .lane = lane, .topic = topic};
+    p->trickle_at_us = p->steady_us + TRICKLE_US;
     if (p->partitioner == PARTITIONER_UNKNOWN)
         learn_partitioner(p, event);
     int64_t last_before = topic->last_offset;

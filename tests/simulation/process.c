@@ -51,7 +51,7 @@ void process_start(struct process *process)
         .max_rows = 50 + (int64_t)random_below(&world->random, 500),
         .max_delay_us = WORLD_SECOND_US,
         .max_batch_bytes = (size_t)2048 << random_below(&world->random, 8),
-        .memory_limit_bytes = INT64_C(1) << 30};
+        .memory_limit_bytes = random_below(&world->random, 8) ? INT64_C(1) << 30 : 1 << 15};
     process->incarnation++;
     struct pipeline_ports ports = {sim_source_port(process),
                                    sim_store_port(process),

@@ -74,7 +74,7 @@ static void send_lane(struct pipeline *p, struct lane *lane)
 void enforce_send(struct pipeline *p)
 {
     for (size_t i = 0; i < p->lane_count; i++)
-        if (engine_running(p->lanes[i]))
+        if (engine_enforcing(p->lanes[i]))
             send_lane(p, p->lanes[i]);
 }
 

@@ -124,6 +124,8 @@ struct lane *engine_lane(struct pipeline *p, int32_t number); /* NULL: unknown *
 /* Anything failed for want of memory: everything uncommitted is undone and tried again. */
 void engine_out_of_memory(struct pipeline *p);
 bool engine_running(const struct lane *lane);
+/* Its flags go out and are waited for: what a lane decided before it was stopped is committed like all else. */
+bool engine_enforcing(const struct lane *lane);
 
 /* lanes.c */
 struct lane *lanes_make(struct pipeline *p, int32_t number); /* NULL: out of memory, to be tried again */

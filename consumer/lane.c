@@ -46,7 +46,7 @@ void lane_drop(struct lane *lane)
     lane->committed = lane->opened = (struct lane_mark){0};
     lane->adopting_count = 0;
     lane->shadowing = lane->owes_pending = false;
-    lane->catching_up = false;
+    lane->catching_up = lane->winding_up = false;
     lane->epoch = 0;
 }
 

@@ -94,6 +94,7 @@ struct lane {
     bool owes_pending;           /* late events that were counted and taken back: only the store knows them */
     bool shadowing;
     bool catching_up; /* some position is below what was reached before */
+    bool winding_up;  /* STOPPED while it ran: the flags of what it decided still go out */
     int64_t retry_at_us;
     int64_t backoff_us;
     char stop_reason[400];

@@ -118,6 +118,11 @@ bool engine_running(const struct lane *lane)
     return lane && lane->phase == LANE_RUNNING;
 }
 
+bool engine_enforcing(const struct lane *lane)
+{
+    return engine_running(lane) || (lane && lane->phase == LANE_STOPPED && lane->winding_up);
+}
+
 void engine_out_of_memory(struct pipeline *p)
 {
     settle_rewind(p, "out of memory");

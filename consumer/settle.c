@@ -312,7 +312,7 @@ static bool flags_settled(struct pipeline *p)
 {
     for (size_t i = 0; i < p->lane_count; i++) {
         const struct lane *lane = p->lanes[i];
-        if (engine_running(lane) && !flag_book_settled(lane->flags, lane->flags_at_close))
+        if (engine_enforcing(lane) && !flag_book_settled(lane->flags, lane->flags_at_close))
             return false;
     }
     return true;

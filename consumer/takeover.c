@@ -24,16 +24,28 @@ static void begin_lane(struct pipeline *p, struct lane *lane)
         flag_book_free(lane->flags);
         lane->flags = flag_book_new(lane->number, lookup_seed(p->options.rollup.hash_seed));
         lane->flags_serial = ++p->next_serial;
+        lane->flags_at_close = 0;
     }
     if (!lane->flags) {
         takeover_again(p, lane);
         return;
     }
+    lane->winding_up = false;
     flag_book_read_again(lane->flags);
     lane->flags_caught_up = false;
     p->ports.flags.tail(p->ports.flags.self, lane->number);
     lane->phase = LANE_READING_FLAGS;
     probing_begin(p, lane);
+}
+
+/* A stopped lane goes on to send its flags: it is not taken over anew below a batch that waits for them. */
+static bool may_begin(const struct pipeline *p, const struct lane *lane)
+{
+    if (p->steady_us < lane->retry_at_us)
+        return false;
+    if (lane->phase == LANE_STOPPED)
+        return !lane->winding_up || flag_book_settled(lane->flags, lane->flags_at_close);
+    return lane->phase == LANE_WAITING;
 }
 
 static void take_lane(struct pipeline *p, int32_t number)
@@ -132,6 +144,7 @@ void takeover_stop(struct pipeline *p, struct lane *lane, const char *format, ..
         engine_note(p, NOTE_ALERT, lane->number, "lane stopped: %s", reason);
     memcpy(lane->stop_reason, reason, sizeof reason);
     ceilings_leave(p, lane);
+    lane->winding_up = lane_has_state(lane) && (lane->winding_up || lane->phase == LANE_RUNNING);
     lane->phase = LANE_STOPPED;
     lane->retry_at_us = p->steady_us + ENGINE_STOPPED_RETRY_US;
     p->consume_asked = true;
@@ -246,7 +259,7 @@ void takeover_advance(struct pipeline *p)
         struct lane *lane = p->lanes[i];
         if (!lane || !lane->assigned)
             continue;
-        if ((lane->phase == LANE_WAITING || lane->phase == LANE_STOPPED) && p->steady_us >= lane->retry_at_us)
+        if (may_begin(p, lane))
             begin_lane(p, lane);
         else if (lane->phase == LANE_READING_FLAGS && lane->flags_caught_up && all_probed(lane))
             lane->phase = LANE_TAKING;

@@ -153,6 +153,12 @@ void lane_commit(struct lane *lane, struct lane_mark mark)
     ceiling_book_commit(lane->book, mark.counters);
 }
 
+void lane_log_ends(struct lane_topic *topic, int64_t end_offset)
+{
+    if (topic->reached > end_offset)
+        topic->reached = end_offset;
+}
+
 static void undo_topic(struct lane_topic *topic)
 {
     if (topic->position > topic->reached)

@@ -41,6 +41,7 @@ struct lane_topic {
     uint64_t question; /* the last one's number */
     int64_t asked_at_us;
     int64_t asked_position;     /* position when it was asked */
+    int64_t asked_reached;      /* reached when it was asked */
     int64_t asked_offset;       /* the record whose fingerprint was asked for; -1: none */
     uint64_t asked_fingerprint; /* what it should be */
     bool probed;                /* answered since the lane came to its present phase */
@@ -109,6 +110,9 @@ bool lane_has_state(const struct lane *lane);
 
 /* Takes over what the store restored; the lane owns it from now on. */
 bool lane_restore(struct lane *lane, struct store_lane *restored);
+
+/* What was reached beyond the log's end was reached in a log that is gone: nothing leads there again. */
+void lane_log_ends(struct lane_topic *topic, int64_t end_offset);
 
 /* Remembers that key was inserted. */
 bool lane_journal(struct lane *lane, struct dedupe_key key);

@@ -36,6 +36,7 @@ static void ask(struct pipeline *p, struct lane *lane, uint32_t topic_index, enu
     topic->question++;
     topic->asked_at_us = p->steady_us;
     topic->asked_position = topic->position;
+    topic->asked_reached = topic->reached;
     topic->heir = record_of(topic, ASKED_LAST);
     struct lane_record record = record_of(topic, asked);
     topic->asked_offset = record.offset;
@@ -184,6 +185,8 @@ void probing_answered(struct pipeline *p, const struct source_event *event)
         ask(p, lane, event->topic, ASKED_WITNESS);
     if (!engine_running(lane))
         return;
+    if (topic->asked_reached > topic->high_offset) /* by now it may be more, in a log that has grown */
+        lane_log_ends(topic, topic->high_offset);
     if (rehome_fits(p, event->probe.partition_count))
         watermarks_seen(p, lane, topic, &event->probe);
 }

@@ -176,21 +176,14 @@ static bool count_pending(struct pipeline *p, struct lane *lane)
     return true;
 }
 
-/* What was reached beyond the log's end was reached in a log that is gone: nothing leads there again. */
-static void limit_reached(struct lane *lane)
-{
-    for (size_t i = 0; i < lane->topic_count; i++)
-        if (lane->topics[i].reached > lane->topics[i].high_offset)
-            lane->topics[i].reached = lane->topics[i].high_offset;
-}
-
 static void run_lane(struct pipeline *p, struct lane *lane)
 {
     lane->phase = LANE_RUNNING;
     lane->backoff_us = 0;
     lane->stop_reason[0] = 0;
     lane->catching_up = true;
-    limit_reached(lane);
+    for (size_t i = 0; i < lane->topic_count; i++)
+        lane_log_ends(&lane->topics[i], lane->topics[i].high_offset);
     p->consume_asked = true;
     struct enforce_context context = {p, lane, -1};
     bool judged = ceiling_book_catalogue(lane->book) != NULL; /* else once the newest ceilings are adopted */

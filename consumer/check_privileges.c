@@ -34,8 +34,6 @@ static const char missing_sql[] =
     "SELECT 'UPDATE', 'dead_letter' WHERE NOT has_column_privilege('dead_letter', 'replayed_at', 'UPDATE') "
     "OR NOT has_column_privilege('dead_letter', 'copied_at', 'UPDATE') UNION ALL "
     "SELECT 'USAGE', 'sequence batch_id' WHERE NOT has_sequence_privilege('batch_id', 'USAGE') UNION ALL "
-    "SELECT 'TEMPORARY', 'database ' || current_database() WHERE NOT "
-    "has_database_privilege(current_database(), 'TEMPORARY') UNION ALL "
     "SELECT 'EXECUTE', 'pg_control_system()' WHERE NOT has_function_privilege('pg_control_system()', "
     "'EXECUTE')"
     ") m (privilege, tables) HAVING count(*) > 0";

@@ -65,7 +65,7 @@ static bool leaf_is_gone(struct postgres_store *store, uint16_t day)
     return false;
 }
 
-static bool open_copy(struct postgres_store *store, uint16_t day)
+bool store_copy_begin(struct postgres_store *store, uint16_t day)
 {
     char leaf[STORE_NAME_BYTES], sql[512];
     store_day_name(leaf, "usage_event", day);
@@ -84,7 +84,7 @@ bool store_stream(struct postgres_store *store, struct store_job *job)
         if (store->in_transaction)
             store_rollback(store); /* another batch's, that was given up */
         if (!store_need_day(store, job->stream_day) || !open_batch(store) ||
-            !open_copy(store, job->stream_day))
+            !store_copy_begin(store, job->stream_day))
             return false;
         store->copy_batch = job->stream_batch;
     }
@@ -107,7 +107,7 @@ static bool write_day(struct postgres_store *store, const struct batch_day *day,
 {
     if (day->row_count == 0 && !streamed)
         return true;
-    if (!streamed && (!store_need_day(store, day->day) || !open_copy(store, day->day)))
+    if (!streamed && (!store_need_day(store, day->day) || !store_copy_begin(store, day->day)))
         return false;
     return store_copy_bytes(store, day->rows.bytes, day->rows.size_bytes) && close_copy(store, day);
 }

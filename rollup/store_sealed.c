@@ -1,81 +1,40 @@
-/* Events of sealed days: the unique index of the day's leaf says which of them are new. They are staged in a
- * temporary table, inserted with ON CONFLICT DO NOTHING, and those that did not come back are compared with
- * the row that was there first. */
+/* Events of sealed days. The leaf's unique index is asked which of them are there already; the others go into
+ * the leaf by COPY, where the index has the last word. */
 #include "postgres_store_parts.h"
 
-#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum answer { ANSWER_NONE, ANSWER_ACCEPTED, ANSWER_SAME, ANSWER_OTHER };
 
-/* What is beside the event's own columns. */
-#define STAGING "pg_temp.usagebox_staging"
-enum { EXTRA_FIELDS = 2, SQL_BYTES = 3000 };
+/* What the events of one batch turn out to be. */
+struct asking {
+    struct postgres_store *store;
+    const struct batch *batch;
+    enum answer *answers; /* by the index in batch->sealed */
+};
 
-#define SAYS(row)                                                                                            \
-    row ".kind, " row ".corrects, " row ".quantity, " row ".model, " row ".provider, " row                   \
-        ".service_tier, " row ".gpu_type, " row ".agent_id, " row ".run_id, " row ".parent_run_id, " row     \
-        ".user_id, " row ".operation, " row ".tool_name, " row ".context_window"
-#define SAME_IDENTITY "l.customer_id = s.customer_id AND l.meter = s.meter AND l.event_id = s.event_id"
-
-static uint8_t *put_16(uint8_t *out, uint16_t value)
+static bool no_memory(struct postgres_store *store)
 {
-    value = htobe16(value);
-    return mempcpy(out, &value, sizeof value);
+    return pg_fail(&store->pg, PG_PASSING, "out of memory");
 }
 
-static uint8_t *put_32(uint8_t *out, uint32_t value)
+static bool is_of(const struct asking *asking, size_t index, uint16_t day, enum answer answer)
 {
-    value = htobe32(value);
-    return mempcpy(out, &value, sizeof value);
+    return asking->batch->sealed[index].day == day && asking->answers[index] == answer;
 }
 
-/* The event's COPY row with two more fields: where it stands in batch->sealed, and whether its time is its
- * own. */
-static bool send_staged(struct postgres_store *store, const struct batch_sealed *sealed, size_t index)
+static enum answer compare(const struct event *first, const struct event *second)
 {
-    uint8_t head[2], tail[4 + 4 + 4 + 1];
-    uint16_t fields;
-    memcpy(&fields, sealed->row.bytes, sizeof fields);
-    put_16(head, (uint16_t)(be16toh(fields) + EXTRA_FIELDS));
-    uint8_t *end = put_32(put_32(put_32(tail, 4), (uint32_t)index), 1);
-    *end = sealed->event.time_defaulted;
-    return store_copy_bytes(store, head, sizeof head) &&
-           store_copy_bytes(store, sealed->row.bytes + sizeof fields, sealed->row.length - sizeof fields) &&
-           store_copy_bytes(store, tail, sizeof tail);
+    bool same = first->kind == second->kind && first->quantity == second->quantity &&
+                (second->time_defaulted || first->time_us == second->time_us) &&
+                text_equal(first->corrects, second->corrects) && text_equal(first->model, second->model);
+    for (int i = 0; same && i < LIFTED_COUNT; i++)
+        same = text_equal(first->lifted[i], second->lifted[i]);
+    return same ? ANSWER_SAME : ANSWER_OTHER;
 }
 
-static bool open_staging(struct postgres_store *store)
-{
-    char sql[512];
-    if (!pg_run(
-            &store->pg,
-            "CREATE TEMPORARY TABLE IF NOT EXISTS usagebox_staging (LIKE public.usage_event INCLUDING "
-            "DEFAULTS INCLUDING CONSTRAINTS, ordinal integer, time_defaulted boolean) ON COMMIT DELETE ROWS"))
-        return false;
-    snprintf(sql, sizeof sql, "COPY " STAGING " (%s, ordinal, time_defaulted) FROM STDIN (FORMAT binary)",
-             copy_columns);
-    PGresult *result = PQexec(store->pg.connection, sql);
-    if (!pg_expect(&store->pg, result, PGRES_COPY_IN))
-        return false;
-    PQclear(result);
-    return store_copy_bytes(store, copy_header, COPY_HEADER_BYTES);
-}
-
-static bool stage(struct postgres_store *store, const struct batch *batch)
-{
-    int64_t rows;
-    if (!open_staging(store))
-        return false;
-    store->copy_day = batch->sealed[0].day; /* a COPY is open */
-    for (size_t i = 0; i < batch->sealed_count; i++)
-        if (!send_staged(store, &batch->sealed[i], i))
-            return false;
-    return store_copy_end(store, &rows) &&
-           pg_run(&store->pg,
-                  "ANALYZE " STAGING); /* else the planner may scan the whole leaf for a handful */
-}
+/* --- which of them are there --- */
 
 /* A day whose index could not be built, for it holds duplicates, must be searched. */
 static bool has_unique_index(struct postgres_store *store, const char *leaf, bool *has)
@@ -92,83 +51,154 @@ static bool has_unique_index(struct postgres_store *store, const char *leaf, boo
     return result;
 }
 
-static bool mark(struct postgres_store *store, const PGresult *result, enum answer *answers, size_t count)
+static void put_identities(struct pg_columns *columns, const struct asking *asking, uint16_t day)
 {
-    for (int row = 0; row < PQntuples(result); row++) {
-        int32_t index = pg_int4(result, row, 0);
-        if (index < 0 || (size_t)index >= count)
-            return pg_fail(&store->pg, PG_OTHER, "a staged row came back that was never sent");
-        answers[index] = PQnfields(result) == 1    ? ANSWER_ACCEPTED
-                         : pg_bool(result, row, 1) ? ANSWER_SAME
-                                                   : ANSWER_OTHER;
+    pg_columns_begin(columns, "ittt");
+    for (size_t i = 0; i < asking->batch->sealed_count; i++) {
+        const struct event *event = &asking->batch->sealed[i].event;
+        if (!is_of(asking, i, day, ANSWER_NONE))
+            continue;
+        pg_put_int4(columns, (int32_t)i);
+        pg_put_text(columns, event->customer_id);
+        pg_put_text(columns, event->meter);
+        pg_put_text(columns, event->event_id);
     }
+}
+
+#define FOUND_COLUMNS                                                                                        \
+    "s.ordinal, array_position(ARRAY['usage', 'correction', 'retraction'], l.kind), l.quantity, "            \
+    "l.event_time, l.corrects, l.model, l.provider, l.service_tier, l.gpu_type, l.agent_id, l.run_id, "      \
+    "l.parent_run_id, l.user_id, l.operation, l.tool_name, l.context_window"
+_Static_assert(EVENT_USAGE == 0 && EVENT_CORRECTION == 1 && EVENT_RETRACTION == 2,
+               "as they stand in the array");
+_Static_assert(LIFTED_PROVIDER == 0 && LIFTED_CONTEXT_WINDOW == 9 && LIFTED_COUNT == 10,
+               "as they stand there");
+
+static bool take_found(void *context, const PGresult *result)
+{
+    const struct asking *asking = context;
+    int32_t index = pg_int4(result, 0, 0);
+    struct event first = {.kind = (enum event_kind)(pg_int4(result, 0, 1) - 1),
+                          .time_us = pg_time_us(result, 0, 3),
+                          .corrects = pg_text(result, 0, 4),
+                          .model = pg_text(result, 0, 5)};
+    if (!pg_numeric(result, 0, 2, &first.quantity))
+        return pg_fail(&asking->store->pg, PG_OTHER,
+                       "usage_event holds a quantity that this program can't read");
+    for (int i = 0; i < LIFTED_COUNT; i++)
+        first.lifted[i] = pg_text(result, 0, 6 + i);
+    asking->answers[index] = compare(&first, &asking->batch->sealed[index].event);
     return true;
 }
 
-static bool query_day(struct postgres_store *store, const char *sql, uint16_t day, enum answer *answers,
-                      size_t count)
+/* One by one by the index, whatever the planner thinks of a leaf that it may know nothing about; without one,
+ * all at once. */
+static bool find_repeats(struct asking *asking, uint16_t day, const char *leaf)
 {
-    char from[32];
-    snprintf(from, sizeof from, "%d", day);
-    PG_RESULT *result = pg_query(&store->pg, sql, (const char *[]){from}, 1);
-    return result && mark(store, result, answers, count);
-}
-
-#define OF_DAY                                                                                               \
-    "s.event_time >= 'epoch'::timestamptz + $1::int * interval '24 hours' AND "                              \
-    "s.event_time < 'epoch'::timestamptz + ($1::int + 1) * interval '24 hours'"
-
-static bool insert_day(struct postgres_store *store, uint16_t day, enum answer *answers, size_t count)
-{
-    char leaf[STORE_NAME_BYTES], sql[SQL_BYTES], only_new[400] = "";
+    static const char same[] =
+        "l.customer_id = s.customer_id AND l.meter = s.meter AND l.event_id = s.event_id";
+    char join[300], sql[1200];
     bool unique = false;
-    store_day_name(leaf, "usage_event", day);
-    if (!has_unique_index(store, leaf, &unique))
+    struct pg_columns columns;
+    if (!has_unique_index(asking->store, leaf, &unique))
         return false;
-    if (!unique)
-        snprintf(only_new, sizeof only_new, " AND NOT EXISTS (SELECT FROM %s l WHERE " SAME_IDENTITY ")",
-                 leaf);
+    snprintf(join, sizeof join,
+             unique ? "CROSS JOIN LATERAL (SELECT * FROM %s l WHERE %s LIMIT 1) l" : "JOIN %s l ON %s", leaf,
+             same);
     snprintf(sql, sizeof sql,
-             "WITH inserted AS (INSERT INTO %s (%s) SELECT %s FROM (SELECT DISTINCT ON (customer_id, meter, "
-             "event_id) * "
-             "FROM " STAGING " s WHERE " OF_DAY "%s ORDER BY customer_id, meter, event_id, ordinal) new "
-             "ON CONFLICT DO NOTHING RETURNING topic, kafka_partition, kafka_offset) "
-             "SELECT s.ordinal FROM inserted JOIN " STAGING " s USING (topic, kafka_partition, kafka_offset)",
-             leaf, copy_columns, copy_columns, only_new);
-    return query_day(store, sql, day, answers, count);
-}
-
-static bool compare_day(struct postgres_store *store, uint16_t day, enum answer *answers, size_t count)
-{
-    char leaf[STORE_NAME_BYTES], sql[SQL_BYTES];
-    store_day_name(leaf, "usage_event", day);
-    snprintf(sql, sizeof sql,
-             "SELECT DISTINCT ON (s.ordinal) s.ordinal, (" SAYS("l") ") = (" SAYS(
-                 "s") ") AND (s.time_defaulted OR s.event_time = l.event_time) FROM " STAGING
-                      " s JOIN %s l ON " SAME_IDENTITY " WHERE " OF_DAY " AND NOT (l.topic = s.topic AND "
-                      "l.kafka_partition = s.kafka_partition AND l.kafka_offset = s.kafka_offset) "
-                      "ORDER BY s.ordinal, l.ingested_at, l.kafka_offset",
-             leaf);
-    enum answer *found = calloc(count, sizeof *found);
-    if (!found)
-        return pg_fail(&store->pg, PG_PASSING, "out of memory");
-    bool ok = query_day(store, sql, day, found, count);
-    for (size_t i = 0; ok && i < count; i++)
-        if (answers[i] == ANSWER_NONE)
-            answers[i] = found[i];
-    free(found);
+             "SELECT DISTINCT ON (s.ordinal) " FOUND_COLUMNS " FROM unnest($1, $2, $3, $4) AS s (ordinal, "
+             "customer_id, meter, event_id) %s ORDER BY s.ordinal, l.ingested_at, l.kafka_offset",
+             join);
+    put_identities(&columns, asking, day);
+    bool ok = pg_columns_each(&asking->store->pg, sql, &columns, take_found, asking);
+    pg_columns_free(&columns);
     return ok;
 }
 
-/* Each day is asked about once. */
-static bool ask(struct postgres_store *store, const struct batch *batch, enum answer *answers)
+/* Of those that are not there, the first of each identity is new. */
+static bool find_new(const struct asking *asking, uint16_t day, size_t *count)
 {
-    struct day_set asked = {0};
-    for (size_t i = 0; i < batch->sealed_count; i++) {
-        uint16_t day = batch->sealed[i].day;
-        if (day_set_add(&asked, day) &&
-            !(store_need_day(store, day) && insert_day(store, day, answers, batch->sealed_count) &&
-              compare_day(store, day, answers, batch->sealed_count)))
+    struct postgres_store *store = asking->store;
+    const struct batch_sealed *sealed = asking->batch->sealed;
+    struct dedupe *firsts = dedupe_new(); /* holds where they stand instead of what they say */
+    bool ok = firsts != NULL;
+    for (size_t i = 0; ok && i < asking->batch->sealed_count; i++) {
+        uint32_t first = 0;
+        if (!is_of(asking, i, day, ANSWER_NONE))
+            continue;
+        struct dedupe_key key = identity_key(&store->secret, &sealed[i].event);
+        enum dedupe_verdict verdict = dedupe_insert(firsts, key, (uint32_t)i, day);
+        ok = verdict != DEDUPE_NO_MEMORY && dedupe_find(firsts, key, &first, &(uint16_t){0});
+        asking->answers[i] =
+            verdict == DEDUPE_NEW ? ANSWER_ACCEPTED : compare(&sealed[first].event, &sealed[i].event);
+        *count += verdict == DEDUPE_NEW;
+    }
+    dedupe_free(firsts);
+    return ok || no_memory(store);
+}
+
+/* --- those that are new --- */
+
+/* A row on its way to the server, with others, for the kernel is asked each time. */
+static bool gather(struct postgres_store *store, struct buffer *rows, struct text row)
+{
+    enum { PIECE_BYTES = 256 << 10 };
+    if (!buffer_reserve(rows, row.length))
+        return no_memory(store);
+    memcpy(rows->bytes + rows->size_bytes, row.bytes, row.length);
+    rows->size_bytes += row.length;
+    if (rows->size_bytes < PIECE_BYTES)
+        return true;
+    bool ok = store_copy_bytes(store, rows->bytes, rows->size_bytes);
+    rows->size_bytes = 0;
+    return ok;
+}
+
+static bool send_new(const struct asking *asking, uint16_t day)
+{
+    struct buffer rows = {0};
+    bool ok = true;
+    for (size_t i = 0; ok && i < asking->batch->sealed_count; i++)
+        ok = !is_of(asking, i, day, ANSWER_ACCEPTED) ||
+             gather(asking->store, &rows, asking->batch->sealed[i].row);
+    ok = ok && store_copy_bytes(asking->store, rows.bytes, rows.size_bytes);
+    buffer_free(&rows);
+    return ok;
+}
+
+/* Whoever put the same event there since we looked, in another lane while it is not known how producers
+ * choose partitions, is found the next time. */
+static bool end_copy(struct postgres_store *store, size_t count)
+{
+    int64_t taken = 0;
+    if (!store_copy_end(store, &taken)) {
+        if (strcmp(store->pg.failure.sqlstate, "23505") == 0)
+            store->pg.failure.trouble = PG_PASSING;
+        return false;
+    }
+    return (size_t)taken == count ||
+           pg_fail(&store->pg, PG_PASSING, "COPY took %lld events of a sealed day where there are %zu",
+                   (long long)taken, count);
+}
+
+static bool write_day(struct asking *asking, uint16_t day)
+{
+    struct postgres_store *store = asking->store;
+    char leaf[STORE_NAME_BYTES];
+    size_t count = 0;
+    store_day_name(leaf, "usage_event", day);
+    if (!store_need_day(store, day) || !find_repeats(asking, day, leaf) || !find_new(asking, day, &count))
+        return false;
+    return count == 0 || (store_copy_begin(store, day) && send_new(asking, day) && end_copy(store, count));
+}
+
+/* Each day is asked about once. */
+static bool write_days(struct asking *asking)
+{
+    struct day_set written = {0};
+    for (size_t i = 0; i < asking->batch->sealed_count; i++) {
+        uint16_t day = asking->batch->sealed[i].day;
+        if (day_set_add(&written, day) && !write_day(asking, day))
             return false;
     }
     return true;
@@ -177,13 +207,10 @@ static bool ask(struct postgres_store *store, const struct batch *batch, enum an
 static bool answer(struct postgres_store *store, struct batch *batch, const enum answer *answers)
 {
     for (size_t i = 0; i < batch->sealed_count; i++) {
-        if (answers[i] == ANSWER_NONE)
-            return pg_fail(&store->pg, PG_OTHER,
-                           "an event of a sealed day was neither inserted nor found there");
         bool ok = answers[i] == ANSWER_ACCEPTED ? batch_sealed_accepted(batch, &store->secret, i)
                                                 : batch_sealed_repeated(batch, i, answers[i] == ANSWER_OTHER);
         if (!ok)
-            return pg_fail(&store->pg, PG_PASSING, "out of memory");
+            return no_memory(store);
     }
     return true;
 }
@@ -193,13 +220,13 @@ bool store_write_sealed(struct postgres_store *store, struct store_job *job)
     struct batch *batch = job->batch;
     if (batch->sealed_count == 0)
         return true;
-    enum answer *answers = calloc(batch->sealed_count, sizeof *answers);
-    if (!answers)
-        return pg_fail(&store->pg, PG_PASSING, "out of memory");
-    bool ok = stage(store, batch) && ask(store, batch, answers);
+    struct asking asking = {store, batch, calloc(batch->sealed_count, sizeof *asking.answers)};
+    if (!asking.answers)
+        return no_memory(store);
+    bool ok = write_days(&asking);
     if (!ok)
         store_refuse(store, job);
-    ok = ok && answer(store, batch, answers);
-    free(answers);
+    ok = ok && answer(store, batch, asking.answers);
+    free(asking.answers);
     return ok;
 }

@@ -238,8 +238,6 @@ class TestPostgres:
         ("REVOKE USAGE ON SEQUENCE batch_id FROM usagebox_writer", "USAGE on sequence batch_id"),
         ("DO $$ BEGIN EXECUTE 'REVOKE INSERT ON ' || (SELECT min(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent "
          "= 'usage_event'::regclass) || ' FROM usagebox_writer'; END $$", r"INSERT on usage_event_\d+"),
-        ("DO $$ BEGIN EXECUTE 'REVOKE TEMPORARY ON DATABASE ' || current_database() || ' FROM public'; END $$",
-         "TEMPORARY on database"),
     ])
     def test_a_privilege_that_counting_takes(self, scene, role, statement, missing):
         name, dsn = role("usagebox_writer")

@@ -6,7 +6,7 @@ from enforcing import apply, ceiling, use, wait_adopted
 from stack import wait_until
 from test_sealing import old_use, seal
 
-FRAME = re.compile(r"(BEGIN|COMMIT|ROLLBACK|SET|CREATE TEMPORARY TABLE)\b|SELECT nextval\('batch_id'\)")
+FRAME = re.compile(r"(BEGIN|COMMIT|ROLLBACK|SET)\b|SELECT nextval\('batch_id'\)")
 # rows that belong to one lane: by topic and partition, or by lane
 OF_A_LANE = re.compile(r"\b(consumer_offset|batch_ledger|dead_letter|ceiling_adoption|sealed_day_adoption|"
                        r"ceiling_pending|dedupe_segment_\d{8})\b")

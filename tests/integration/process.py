@@ -59,7 +59,7 @@ class Usagebox:
         self.log_directory = pathlib.Path(log_directory)
         self.processes = []
 
-    def command(self, *arguments, stdin=None, check=True, timeout_s=120, env=None):
+    def command(self, *arguments, stdin=None, check=True, timeout_s=300, env=None):
         """Runs a command to its end; stdout and stderr are text. stdin: text or bytes."""
         assert BINARY.exists(), f"{BINARY} is not there: run make"
         stdin = stdin.encode() if isinstance(stdin, str) else stdin or b""
@@ -131,7 +131,7 @@ class Process:
                    f"/readyz of process {self.pid}")
         return self
 
-    def wait(self, timeout_s=60):
+    def wait(self, timeout_s=180):
         """The exit code; negative: ended by that signal."""
         return self._child.wait(timeout_s)
 
@@ -139,7 +139,7 @@ class Process:
         if self.is_alive():
             self._child.send_signal(number)
 
-    def terminate(self, timeout_s=60):
+    def terminate(self, timeout_s=180):
         """SIGTERM, then the exit code."""
         self.signal(signal.SIGTERM)
         return self.wait(timeout_s)

@@ -8,9 +8,12 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
+PATIENCE = 3  # times are said as for an idle machine; nothing is slower for waiting longer, but what fails
+
 
 def wait_until(condition, timeout_s, what):
     """Returns the first true value of condition(); what: completes "waited in vain for"."""
+    timeout_s *= PATIENCE
     deadline = time.monotonic() + timeout_s
     last = None
     while True:

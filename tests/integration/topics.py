@@ -44,7 +44,7 @@ class Topics:
     def recreate(self, name, partitions=None):
         """Deletes a topic and makes another one of that name."""
         self.delete(name)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             try:
                 return self.create(NewTopic(name, partitions or self.partitions, 1))
@@ -150,7 +150,7 @@ class TopicProducer:
         if index % 1000 == 0:
             self.kafka.poll(0)
 
-    def flush(self, timeout_s=60):
+    def flush(self, timeout_s=180):
         """Waits until all lie in the topic; returns them in the order sent since the last flush."""
         left = self.kafka.flush(timeout_s)
         assert not left and not self._errors, f"{left} records not delivered, errors {self._errors[:3]}"
@@ -159,7 +159,7 @@ class TopicProducer:
 
 
 def _wait_for_leaders(admin, name, count):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         topic = admin.list_topics(name, timeout=30).topics[name]
         if len(topic.partitions) == count and all(p.leader >= 0 and not p.error for p in topic.partitions.values()):
@@ -169,7 +169,7 @@ def _wait_for_leaders(admin, name, count):
 
 
 def _high_watermark(consumer, partition):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         try:
             return consumer.get_watermark_offsets(partition, timeout=30)[1]

@@ -6,7 +6,7 @@
 #include "../rollup/owner.h"
 #include "actor.h"
 #include "commands.h"
-#include "tables.h"
+#include "listing.h"
 
 static int finish(struct command_context *context, bool printed)
 {
@@ -107,7 +107,6 @@ static const struct table_column listed_columns[] = {
     {"policy", TABLE_TEXT},     {"over_now", TABLE_INTEGER},
     {"since", TABLE_TEXT},      {"retired", TABLE_TEXT},
     {"applied_by", TABLE_TEXT}, {NULL, 0}};
-enum { LISTED_COLUMNS = sizeof listed_columns / sizeof *listed_columns - 1 };
 
 /* All as text, in the order of listed_columns. A customer is over a ceiling while its state is active in a
  * period that goes on. $1: retired ones too. */
@@ -122,45 +121,18 @@ static const char list_sql[] =
     "WHERE active AND period_end > now() GROUP BY ceiling) o ON o.ceiling = c.name "
     "WHERE c.retired_at IS NULL OR $1::boolean ORDER BY c.name, c.version";
 
-static bool fill(struct table *table, const PGresult *result)
-{
-    for (int row = 0; row < PQntuples(result); row++) {
-        struct text cells[LISTED_COLUMNS];
-        for (int i = 0; i < LISTED_COLUMNS; i++)
-            cells[i] = PQgetisnull(result, row, i) ? (struct text){NULL, 0} : pg_text(result, row, i);
-        if (!table_add(table, cells))
-            return false;
-    }
-    return true;
-}
-
-static bool print_listed(const struct command_context *context, const struct table *table, int count)
-{
-    if (context->json)
-        return json_print(table_json(table), stdout);
-    if (count > 0)
-        table_print(table, stdout);
-    else
-        puts(
-            "no ceilings are in force: usagebox ceilings apply brings those of the configuration into force");
-    return true;
-}
-
 static int list_ceilings(struct command_context *context, const struct config *config, const void *all,
                          int operand_count, char **operands)
 {
     (void)operand_count, (void)operands;
-    struct pg pg = {0};
-    PG_RESULT *result = NULL;
-    if (pg_open(&pg, config->postgres.dsn, context->name) && migrate_check(&pg, migrations))
-        result = pg_query(&pg, list_sql, (const char *[]){*(const bool *)all ? "true" : "false"}, 1);
-    pg_close(&pg);
-    if (!result)
-        return command_fail(context, EXIT_FAILED, "%s", pg.failure.detail);
-    struct table *table = table_new(listed_columns);
-    bool printed = table && fill(table, result) && print_listed(context, table, PQntuples(result));
-    table_free(table);
-    return finish(context, printed);
+    const struct listing listing = {
+        .columns = listed_columns,
+        .sql = list_sql,
+        .parameters = (const char *[]){*(const bool *)all ? "true" : "false"},
+        .parameter_count = 1,
+        .if_none = "no ceilings are in force: usagebox ceilings apply brings those of the configuration into "
+                   "force"};
+    return listing_run(context, config, &listing);
 }
 
 static int cmd_list(struct command_context *context, int argc, char **argv)

@@ -5,8 +5,8 @@
 #include "../rollup/migrate.h"
 #include "dead_letters.h"
 #include "event.h"
+#include "listing.h"
 #include "nearest.h"
-#include "tables.h"
 #include "units.h"
 #include "system_clock.h"
 
@@ -89,7 +89,6 @@ static const struct table_column listed_columns[] = {
     {"id", TABLE_INTEGER},        {"reason", TABLE_TEXT},    {"topic", TABLE_TEXT},
     {"partition", TABLE_INTEGER}, {"offset", TABLE_INTEGER}, {"record_time", TABLE_TEXT},
     {"replayed", TABLE_TEXT},     {"detail", TABLE_TEXT},    {NULL, 0}};
-enum { LISTED_COLUMNS = sizeof listed_columns / sizeof *listed_columns - 1 };
 
 static const char list_sql[] =
     "SELECT dead_letter_id::text, reason, topic, kafka_partition::text, "
@@ -97,26 +96,12 @@ static const char list_sql[] =
         "replayed_at") ", detail FROM dead_letter WHERE " DEAD_LETTER_FILTER_SQL
                        " ORDER BY dead_letter_id DESC LIMIT $5::bigint + 1";
 
-static bool fill(struct table *table, const PGresult *result, int rows)
-{
-    for (int row = 0; row < rows; row++) {
-        struct text cells[LISTED_COLUMNS];
-        for (int i = 0; i < LISTED_COLUMNS; i++)
-            cells[i] = PQgetisnull(result, row, i) ? (struct text){NULL, 0} : pg_text(result, row, i);
-        if (!table_add(table, cells))
-            return false;
-    }
-    return true;
-}
-
 static bool print_list(const struct command_context *context, const struct table *table, int rows, bool more)
 {
     if (context->json)
         return json_print(json_pack("{s:o, s:b}", "dead_letters", table_json(table), "more", more), stdout);
-    if (rows > 0)
-        table_print(table, stdout);
-    else
-        puts("no dead letters");
+    if (!listing_print(context, table, rows, "no dead letters"))
+        return false;
     if (more)
         printf("… and older ones: --limit shows more than %d\n", rows);
     return true;
@@ -140,8 +125,8 @@ static int list(struct command_context *context, const struct config *config, co
         return EXIT_FAILED;
     bool more = PQntuples(result) > choice.limit;
     int rows = more ? (int)choice.limit : PQntuples(result);
-    struct table *table = table_new(listed_columns);
-    bool printed = table && fill(table, result, rows) && print_list(context, table, rows, more);
+    struct table *table = listing_table(listed_columns, result, rows);
+    bool printed = table && print_list(context, table, rows, more);
     table_free(table);
     return printed ? EXIT_DONE : command_fail(context, EXIT_FAILED, "out of memory");
 }

@@ -9,7 +9,7 @@
 #include "actor.h"
 #include "commands.h"
 #include "kafka_options.h"
-#include "tables.h"
+#include "listing.h"
 
 enum { WATERMARKS_TIMEOUT_MS = 15000 };
 
@@ -22,7 +22,6 @@ static const struct table_column listed_columns[] = {
     {"epoch", TABLE_INTEGER},       {"read_through", TABLE_TEXT},
     {"owner", TABLE_TEXT},          {"committed_at", TABLE_TEXT},
     {"retired_at", TABLE_TEXT},     {NULL, 0}};
-enum { LISTED_COLUMNS = sizeof listed_columns / sizeof *listed_columns - 1 };
 
 static const char list_sql[] =
     "SELECT topic, kafka_partition::text, CASE WHEN next_offset >= 0 THEN next_offset::text END, "
@@ -32,44 +31,12 @@ static const char list_sql[] =
     "to_char(retired_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') "
     "FROM consumer_offset ORDER BY topic, kafka_partition";
 
-static bool fill(struct table *table, const PGresult *result)
-{
-    for (int row = 0; row < PQntuples(result); row++) {
-        struct text cells[LISTED_COLUMNS];
-        for (int i = 0; i < LISTED_COLUMNS; i++)
-            cells[i] = PQgetisnull(result, row, i) ? (struct text){NULL, 0} : pg_text(result, row, i);
-        if (!table_add(table, cells))
-            return false;
-    }
-    return true;
-}
-
-static bool print_list(const struct command_context *context, const struct table *table, int rows)
-{
-    if (context->json)
-        return json_print(table_json(table), stdout);
-    if (rows > 0)
-        table_print(table, stdout);
-    else
-        puts("no partition was read yet");
-    return true;
-}
-
 static int list(struct command_context *context, const struct config *config, const void *chosen,
                 int operand_count, char **operands)
 {
     (void)chosen, (void)operand_count, (void)operands;
-    struct pg pg = {0};
-    PG_RESULT *result = NULL;
-    if (pg_open(&pg, config->postgres.dsn, context->name) && migrate_check(&pg, migrations))
-        result = pg_query(&pg, list_sql, NULL, 0);
-    pg_close(&pg);
-    if (!result)
-        return command_fail(context, EXIT_FAILED, "%s", pg.failure.detail);
-    struct table *table = table_new(listed_columns);
-    bool printed = table && fill(table, result) && print_list(context, table, PQntuples(result));
-    table_free(table);
-    return printed ? EXIT_DONE : command_fail(context, EXIT_FAILED, "out of memory");
+    const struct listing listing = {listed_columns, list_sql, NULL, 0, "no partition was read yet"};
+    return listing_run(context, config, &listing);
 }
 
 static int cmd_list(struct command_context *context, int argc, char **argv)

@@ -381,8 +381,9 @@ START_TEST(a_batch_adds_to_every_sum_of_those_before)
     }
     ck_assert_sql("4|24898|-2", "SELECT concat_ws('|', events, trim_scale(quantity), trim_scale(adjustment)) "
                                 "FROM usage_hourly WHERE customer_id = 'adder'");
-    ck_assert_sql("4|24898",
-                  "SELECT concat_ws('|', events, trim_scale(quantity)) FROM usage_run WHERE run_id = 'run-41'");
+    ck_assert_sql(
+        "4|24898",
+        "SELECT concat_ws('|', events, trim_scale(quantity)) FROM usage_run WHERE run_id = 'run-41'");
     batch_free(batch);
     taken_free(&taken);
     postgres_store_free(store);

@@ -242,6 +242,33 @@ START_TEST(keys_counters_states_and_adoptions_come_back)
 }
 END_TEST
 
+START_TEST(the_witness_of_a_log_comes_back_beside_the_last_record_read)
+{
+    struct postgres_store *store = new_store();
+    struct batch *batch = new_batch();
+    struct taken taken;
+    take(store, 28, &taken);
+    ck_assert_int_eq(taken.lane.offsets[0].witness_offset, -1);
+    open_batch(batch, &taken);
+    struct event event = an_event("read", this_day_us());
+    accept_event(batch, &taken, &event);
+    accept_event(batch, &taken, &event);
+    batch->partitions[0].last_fingerprint = 11;
+    batch->partitions[0].witness_offset = 0;
+    batch->partitions[0].witness_fingerprint = UINT64_MAX - 1;
+    commit(store, batch, &taken);
+    taken_free(&taken);
+    take(store, 28, &taken);
+    ck_assert_int_eq(taken.lane.offsets[0].last_offset, 1);
+    ck_assert_uint_eq(taken.lane.offsets[0].last_fingerprint, 11);
+    ck_assert_int_eq(taken.lane.offsets[0].witness_offset, 0);
+    ck_assert_uint_eq(taken.lane.offsets[0].witness_fingerprint, UINT64_MAX - 1);
+    batch_free(batch);
+    taken_free(&taken);
+    postgres_store_free(store);
+}
+END_TEST
+
 START_TEST(a_decision_is_kept_once)
 {
     struct postgres_store *store = new_store();
@@ -360,7 +387,8 @@ START_TEST(new_ceilings_come_with_the_sums_that_they_begin_with)
     job = (struct store_job){.kind = STORE_SEED, .seed_for = catalogue};
     postgres_store_perform(store, &job);
     ck_assert_done(job);
-    /* four days are judged, the one of the first version too; what is pending is counted when it is settled */
+    /* four days are judged, the one of the first version too; what is pending is counted when it is settled
+     */
     ck_assert_str_eq(sums_of(&job, "c1", PERIOD_DAY, sums), "7 11 12 13 ");
     ck_assert_str_eq(sums_of(&job, "c2", PERIOD_DAY, sums), "10 11 12 13 ");
     ck_assert_str_ne(sums_of(&job, "c1", PERIOD_MONTH, sums), "");
@@ -533,6 +561,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, the_epoch_is_above_every_one_that_was_seen);
     tcase_add_test(tests, a_lane_that_is_still_ours_keeps_its_state);
     tcase_add_test(tests, keys_counters_states_and_adoptions_come_back);
+    tcase_add_test(tests, the_witness_of_a_log_comes_back_beside_the_last_record_read);
     tcase_add_test(tests, a_decision_is_kept_once);
     tcase_add_test(tests, whoever_learned_another_partitioner_reads_again);
     tcase_add_test(tests, new_ceilings_come_with_the_sums_that_they_begin_with);

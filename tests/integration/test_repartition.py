@@ -356,6 +356,50 @@ class TestOrder:
         scene.produce(*[use(customer, 1) for customer in movers(2, 3)])
         wait_until(lambda: scene.value("SELECT count(*) FROM usage_event") == 40, 30, "the new log to be read")
 
+    def test_it_fences_whoever_has_not_heard_of_it_as_it_begins_and_as_it_ends(self, scene):
+        scene.usagebox.start().kill9()
+        before = scene.value("SELECT max(epoch) FROM consumer_offset")
+        add_partitions(scene, 3)
+        assert repartition(scene)["done"], "nobody has anything left to read"
+        epochs = scene.query("SELECT DISTINCT epoch, (SELECT epoch FROM repartition) AS rehomed FROM consumer_offset")
+        assert [tuple(row) for row in epochs] == [(before + 2, before + 2)]
+
+    def test_fewer_partitions_than_were_read_are_refused(self, scene):
+        scene.usagebox.start().kill9()
+        scene.topics.recreate(scene.topics.usage[0], partitions=1)
+        assert "lanes can't be given up" in refusal(scene)
+        assert lanes(scene) == 2 and scene.query("SELECT * FROM repartition") == []
+
+    def test_a_late_event_that_no_ceiling_has_counted_holds_it_up(self, scene):
+        """The lane that it came to counts it, which its customer may have left by then."""
+        scene.usagebox.start().kill9()
+        scene.query("INSERT INTO ceiling_pending (topic, kafka_partition, kafka_offset, lane, customer_id, event_id, meter, "
+                    "quantity, event_time) VALUES (%s, 1, 0, 1, 'c', 'late', 'm', 1, now())", scene.topics.usage[0])
+        add_partitions(scene, 3)
+        assert repartition(scene)["waits_for_lanes"] == "1"
+        scene.query("DELETE FROM ceiling_pending")
+        assert repartition(scene)["done"]
+
+    def test_lanes_at_different_ceilings_add_up_anew_what_was_used(self, scene):
+        cap = ceiling("cap", 100)
+        apply(scene, cap)
+        process = scene.usagebox.start()
+        wait_adopted(scene)
+        customers = movers(2, 3, count=6)
+        records = scene.produce(*[use(customer, 60) for customer in customers])
+        scene.wait_consumed()
+        process.kill9()
+        scene.query("UPDATE ceiling_adoption SET generation = 0 WHERE lane = 1")  # its counters may be of anything
+        scene.query("UPDATE ceiling_usage SET used = 7 WHERE lane = 1")
+        add_partitions(scene, 3)
+        assert repartition(scene)["done"]
+        process = scene.usagebox.start()
+        wait_adopted(scene)
+        records += scene.produce(*[use(customer, 41) for customer in customers])
+        wait_active(scene, {(customer, "cap") for customer in customers})
+        scene.wait_consumed()
+        assert_enforced(scene, [cap], assert_counted_once(scene, records, eras=eras(scene)))
+
     def test_still_more_partitions_before_it_is_done(self, scene):
         scene.usagebox.start().kill9()
         customers = movers(2, 3, 5)

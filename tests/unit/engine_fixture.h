@@ -28,6 +28,8 @@ struct fake_row { /* of consumer_offset */
     bool exists;
     int64_t epoch, next_offset, last_offset;
     uint64_t fingerprint;
+    int64_t witness_offset;
+    uint64_t witness_fingerprint;
 };
 
 struct fake_flag {
@@ -264,8 +266,13 @@ static void commit(const struct batch *batch)
 {
     for (size_t i = 0; i < batch->partition_count; i++) {
         const struct batch_partition *row = &batch->partitions[i];
-        world.rows[row->topic][row->partition] =
-            (struct fake_row){true, row->epoch, row->next_offset, row->last_offset, row->last_fingerprint};
+        world.rows[row->topic][row->partition] = (struct fake_row){true,
+                                                                   row->epoch,
+                                                                   row->next_offset,
+                                                                   row->last_offset,
+                                                                   row->last_fingerprint,
+                                                                   row->witness_offset,
+                                                                   row->witness_fingerprint};
     }
     if (batch->ceilings_adopted_count > 0)
         world.lane_generation = batch->ceilings_generation;
@@ -282,7 +289,7 @@ static void take_lane(struct store_lane *lane)
     for (uint32_t t = 0; t < world.topics; t++) {
         struct fake_row *row = &world.rows[t][lane->lane];
         if (!row->exists)
-            *row = (struct fake_row){true, 0, -1, -1, 0};
+            *row = (struct fake_row){true, 0, -1, -1, 0, -1, 0};
         row->epoch = lane->epoch;
         lane->offsets[t] = world.limits[t][lane->lane];
         lane->offsets[t].topic = t;
@@ -290,7 +297,8 @@ static void take_lane(struct store_lane *lane)
         lane->offsets[t].next_offset = row->next_offset;
         lane->offsets[t].last_offset = row->last_offset;
         lane->offsets[t].last_fingerprint = row->fingerprint;
-        lane->offsets[t].witness_offset = -1;
+        lane->offsets[t].witness_offset = row->witness_offset;
+        lane->offsets[t].witness_fingerprint = row->witness_fingerprint;
     }
     if (lane->kept)
         return;

@@ -1,0 +1,428 @@
+/* The engine where something is thrown away, in doubt, taken over again or not what it was: each of these
+ * needs two rare things to meet. */
+#include <check.h>
+
+#include "engine_fixture.h"
+
+static void teardown(void)
+{
+    if (world.engine)
+        end();
+}
+
+/* Has two records read and committed. */
+static void read_two(const struct pipeline_options *options)
+{
+    put_event(0, 0, "ann", "e1", 1);
+    put_event(0, 0, "ann", "e2", 1);
+    run_lanes(options, 1);
+    turns(200);
+    ck_assert_int_eq(partition(0).committed, 2);
+}
+
+/* --- what is thrown away --- */
+
+START_TEST(what_a_log_lacks_at_its_begin_is_a_gap_after_a_rewind_too)
+{
+    struct pipeline_options options = default_options();
+    world.logs[0][0].low = world.logs[0][0].high = 5;
+    put_event(0, 0, "ann", "e1", 1);
+    world.answers[STORE_COMMIT] = STORE_LOST;
+    run_lanes(&options, 1);
+    turns(300);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->store_losses, 1);
+    ck_assert_int_eq(partition(0).committed, 6);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->gaps, 5);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->holes, 0);
+}
+END_TEST
+
+static bool streaming;
+
+static void nothing_between_rows_and_commit(struct store_job *job)
+{
+    ck_assert_msg(!streaming || job->kind == STORE_STREAM || job->kind == STORE_COMMIT, "job %d",
+                  (int)job->kind);
+    streaming = job->kind == STORE_STREAM;
+}
+
+/* It would end the transaction that they are in. */
+START_TEST(nothing_else_is_asked_of_the_store_while_rows_of_a_batch_are_on_their_way)
+{
+    static char ids[LOG_RECORDS][200];
+    struct pipeline_options options = default_options();
+    options.max_rows = 1000;
+    options.max_delay_us = 5 * SECOND_US;
+    options.max_batch_bytes = 1 << 16;
+    world.before = nothing_between_rows_and_commit;
+    run_lanes(&options, 1);
+    for (int i = 0; i < LOG_RECORDS; i++) {
+        snprintf(ids[i], sizeof ids[i], "%0100d", i);
+        put_event(0, 0, "ann", ids[i], 1);
+    }
+    turns(700);
+    ck_assert_uint_ge(world.jobs[STORE_STREAM], 1);
+    ck_assert_int_eq(partition(0).committed, LOG_RECORDS);
+}
+END_TEST
+
+/* --- what is in doubt --- */
+
+static void taken_and_committed_by_another(struct store_job *job)
+{
+    if (job->kind != STORE_RECOVER)
+        return;
+    world.rows[0][0].epoch++;
+    world.rows[0][0].next_offset = 3;
+}
+
+START_TEST(an_offset_row_of_another_owner_says_nothing_of_the_batch_in_doubt)
+{
+    struct pipeline_options options = default_options();
+    read_two(&options);
+    put_event(0, 0, "ann", "e3", 1);
+    world.answers[STORE_COMMIT] = STORE_LOST;
+    world.before = taken_and_committed_by_another;
+    turns(300);
+    ck_assert_msg(noted("the batch in doubt was not committed"), "%s", world.notes);
+    ck_assert_msg(noted("its offset row was changed by another hand"), "%s", world.notes);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->accepted, 2);
+    ck_assert_int_eq(partition(0).committed, 3);
+}
+END_TEST
+
+static void commit_unheard(struct store_job *job)
+{
+    if (job->kind != STORE_COMMIT || job->batch->row_count == 0)
+        return;
+    commit(job->batch);
+    world.answers[STORE_COMMIT] = STORE_LOST;
+    world.before = NULL;
+}
+
+/* "cat" is of lane 1 of 2. */
+START_TEST(lanes_without_a_record_in_the_batch_in_doubt_leave_the_answer_to_the_others)
+{
+    struct pipeline_options options = default_options();
+    run_lanes(&options, 2);
+    turns(200);
+    size_t takeovers = world.jobs[STORE_TAKEOVER];
+    world.before = commit_unheard;
+    put_event(0, 1, "cat", "e1", 1);
+    turns(300);
+    ck_assert_msg(noted("the batch in doubt was committed"), "%s", world.notes);
+    ck_assert_msg(!noted("the lane is taken over anew"), "%s", world.notes);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->accepted, 1);
+    ck_assert_uint_eq(world.jobs[STORE_TAKEOVER], takeovers);
+}
+END_TEST
+
+static int64_t kept_epoch = -1;
+
+static void note_kept_epoch(struct store_job *job)
+{
+    if (job->kind == STORE_TAKEOVER)
+        kept_epoch = job->lanes[0].kept_epoch;
+}
+
+/* Its commit is under way, or its connection was lost meanwhile. */
+START_TEST(a_lane_revoked_while_its_commit_is_in_doubt_is_restored_and_not_continued)
+{
+    struct pipeline_options options = default_options();
+    read_two(&options);
+    put_event(0, 0, "ann", "e3", 1);
+    world.silent[STORE_COMMIT] = _i == 0;
+    world.silent[STORE_RECOVER] = true;
+    world.answers[STORE_COMMIT] = _i == 0 ? STORE_DONE : STORE_LOST;
+    turns(150);
+    world.event = (struct source_event){.kind = SOURCE_REVOKED, .lost = true};
+    turns(30);
+    world.before = note_kept_epoch;
+    world.silent[STORE_COMMIT] = world.silent[STORE_RECOVER] = false;
+    assign(1);
+    turns(300);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert_int_eq(kept_epoch, 0);
+    ck_assert_int_eq(partition(0).committed, 3);
+}
+END_TEST
+
+/* --- late events --- */
+
+static struct ceiling_catalogue *one_ceiling(void)
+{
+    struct ceiling_catalogue *catalogue = ceiling_catalogue_new(1);
+    const struct ceiling ceiling = {.name = TEXT("daily"),
+                                    .version = 1,
+                                    .who_kind = WHO_EVERYONE,
+                                    .meter = TEXT("tokens"),
+                                    .period = PERIOD_DAY,
+                                    .policy = POLICY_HARD_STOP,
+                                    .limit = 10 * DECIMAL_ONE,
+                                    .clear_level = 10 * DECIMAL_ONE};
+    if (!catalogue || !ceiling_catalogue_add(catalogue, &ceiling))
+        abort();
+    catalogue->generation = world.catalogue_generation;
+    return catalogue;
+}
+
+static void accept_late(struct store_job *job)
+{
+    note_kept_epoch(job);
+    for (size_t i = 0; job->kind == STORE_COMMIT && i < job->batch->sealed_count; i++)
+        ck_assert(batch_sealed_accepted(job->batch, &secret, i));
+}
+
+/* The store knows them as pending, and says so to whoever takes the lane over. */
+START_TEST(late_events_accepted_after_their_lane_was_stopped_are_counted_once_it_is_taken_over_anew)
+{
+    struct pipeline_options options = default_options();
+    world.catalogue = one_ceiling;
+    world.catalogue_generation = world.lane_generation = 1;
+    world.sealed[0] = (uint16_t)(START_US / DAY_US);
+    world.sealed_count = 1;
+    world.adopts_seals = true;
+    world.silent[STORE_COMMIT] = true;
+    world.before = accept_late;
+    put_event(0, 0, "ann", "late", 1);
+    run_lanes(&options, 1);
+    turns(150);
+    world.event = (struct source_event){
+        .kind = SOURCE_BROKEN, .generation = world.generation, .detail = "offset out of range"};
+    turns(1);
+    ck_assert_int_eq(phase(0), LANE_STOPPED);
+    world.silent[STORE_COMMIT] = false;
+    turns(300);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert_uint_eq(world.jobs[STORE_TAKEOVER], 2);
+    ck_assert_int_eq(kept_epoch, 0);
+}
+END_TEST
+
+/* --- keys from before lanes were re-homed --- */
+
+static void give_former_keys(struct store_job *job)
+{
+    if (job->kind != STORE_TAKEOVER || job->former_known)
+        return;
+    struct event_rules rules = default_options().rules;
+    struct decoder *decoder = decoder_new(&rules);
+    job->former = former_new(job->settings.rehomed_batch);
+    for (int i = 0; i < 2; i++) {
+        struct event event;
+        const struct record *record = &world.logs[0][0].records[i];
+        ck_assert_int_eq(event_decode(decoder, record, world.now_us, &event), REFUSAL_NONE);
+        uint16_t day = (uint16_t)(event.time_us / DAY_US);
+        ck_assert_int_eq(dedupe_insert(job->former->keys, identity_key(&secret, &event),
+                                       identity_content(&secret, &event), day),
+                         DEDUPE_NEW);
+        ck_assert(former_add_day(job->former, day));
+    }
+    decoder_free(decoder);
+}
+
+/* Of the two events, which another lane has counted, the first one's day is sealed. */
+START_TEST(former_keys_are_held_until_the_last_of_their_days_is_sealed)
+{
+    struct pipeline_options options = default_options();
+    put(0, 0, "ann",
+        "{\"event_id\":\"e1\",\"customer_id\":\"ann\",\"meter\":\"tokens\",\"quantity\":1,"
+        "\"timestamp\":\"2026-11-20T09:30:00Z\"}");
+    put_event(0, 0, "ann", "e2", 1);
+    world.logs[0][0].high = 0; /* they come later */
+    world.settings = (struct store_settings){.rehomed_batch = 1, .flags_said = true};
+    world.sealed[0] = (uint16_t)(START_US / DAY_US - 2);
+    world.sealed_count = 1;
+    world.after = give_former_keys;
+    run_lanes(&options, 1);
+    turns(200);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->dedupe_keys, 2);
+    world.logs[0][0].high = 2;
+    world.logs[0][0].records[0].offset = 1000; /* of it the index decides */
+    world.logs[0][0].records[0] = world.logs[0][0].records[1];
+    world.logs[0][0].records[0].offset = 0;
+    turns(200);
+    ck_assert_int_eq(partition(0).committed, 2);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->accepted, 0);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->duplicates, 2);
+}
+END_TEST
+
+/* --- logs made anew --- */
+
+static uint64_t fingerprint_at(int64_t offset)
+{
+    return identity_fingerprint(&secret, record_at(&world.logs[0][0], offset));
+}
+
+static void make_anew(void)
+{
+    static const char *const ids[] = {"n1", "n2", "n3", "n4"};
+    world.logs[0][0].count = 0;
+    world.logs[0][0].high = 0;
+    for (size_t i = 0; i < 4; i++)
+        put_event(0, 0, "ann", ids[i], 1);
+}
+
+/* Two of the new one were read and committed, and the process died before it looked. */
+START_TEST(of_a_log_made_anew_and_read_on_the_witness_tells)
+{
+    struct pipeline_options options = default_options();
+    put_event(0, 0, "ann", "e1", 1);
+    put_event(0, 0, "ann", "e2", 1);
+    uint64_t witness = fingerprint_at(1);
+    make_anew();
+    world.rows[0][0] = (struct fake_row){true, 1, 4, 3, fingerprint_at(3), 1, witness};
+    run_lanes(&options, 1);
+    turns(100);
+    ck_assert_int_eq(phase(0), LANE_STOPPED);
+    ck_assert_msg(noted("usage/0 holds something else at offset 1 than the record that was read"), "%s",
+                  world.notes);
+}
+END_TEST
+
+START_TEST(a_log_made_anew_while_it_is_read_stops_the_lane_though_more_of_it_was_committed)
+{
+    struct pipeline_options options = default_options();
+    read_two(&options);
+    make_anew();
+    turns(200);
+    ck_assert_int_eq(partition(0).committed, 4);
+    turns(1100);
+    ck_assert_int_eq(phase(0), LANE_STOPPED);
+    ck_assert_msg(noted("something else stands at offset 1 than the record that was read"), "%s",
+                  world.notes);
+}
+END_TEST
+
+/* Answers the question of the log as it was before. */
+static void answer_of_before(const struct fake_probe *asked, int64_t high_offset, uint64_t fingerprint)
+{
+    world.event = (struct source_event){.kind = SOURCE_PROBED, .partition = asked->partition};
+    world.event.probe = (struct source_probe){.question = asked->question,
+                                              .high_offset = high_offset,
+                                              .asked_at_us = world.now_us,
+                                              .partition_count = 1,
+                                              .asked_offset = asked->offset,
+                                              .found = asked->offset >= 0,
+                                              .fingerprint = fingerprint};
+    turns(1);
+}
+
+START_TEST(a_record_read_after_the_question_is_no_witness)
+{
+    struct pipeline_options options = default_options();
+    read_two(&options);
+    uint64_t witness = fingerprint_at(1);
+    world.probes_unanswered = true;
+    for (int i = 0; i < 1500 && (world.probe_count == 0 || world.probes[0].offset < 0); i++) {
+        world.probes_unanswered = world.probe_count == 0; /* else it asked for watermarks alone */
+        turns(1);
+    }
+    world.probes_unanswered = true;
+    ck_assert_uint_eq(world.probe_count, 1);
+    ck_assert_int_eq(world.probes[0].offset, 1);
+    const struct fake_probe asked = world.probes[0];
+    make_anew();
+    turns(200);
+    ck_assert_int_eq(partition(0).committed, 4);
+    world.probe_count = 0;
+    answer_of_before(&asked, 4, witness);
+    world.probes_unanswered = false;
+    turns(1100);
+    ck_assert_int_eq(phase(0), LANE_STOPPED);
+}
+END_TEST
+
+/* It was given up for lost, and says what was so before the lane read on. */
+START_TEST(the_answer_to_a_question_that_was_asked_anew_says_nothing)
+{
+    struct pipeline_options options = default_options();
+    run_lanes(&options, 1);
+    world.probes_unanswered = true;
+    turns(200);
+    ck_assert_uint_eq(world.probe_count, 1);
+    put_event(0, 0, "ann", "e1", 1);
+    turns(200);
+    ck_assert_int_eq(partition(0).position, 1);
+    pass(121 * SECOND_US);
+    turns(10);
+    ck_assert_uint_eq(world.probe_count, 2);
+    const struct fake_probe asked = world.probes[0];
+    answer_of_before(&asked, 0, 0);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert_uint_eq(world.alerts, 0);
+}
+END_TEST
+
+/* --- without its store --- */
+
+enum { AT_ONCE = 4096, AHEAD_KEYS = 1 << 20 };
+
+static void feed(int64_t first_offset)
+{
+    static struct record records[AT_ONCE];
+    static char texts[AT_ONCE][80];
+    for (int i = 0; i < AT_ONCE; i++) {
+        snprintf(texts[i], sizeof texts[i],
+                 "{\"event_id\":\"%lld\",\"customer_id\":\"ann\",\"meter\":\"tokens\",\"quantity\":1}",
+                 (long long)first_offset + i);
+        records[i] = (struct record){.offset = first_offset + i,
+                                     .time_ms = world.now_us / 1000,
+                                     .key = TEXT("ann"),
+                                     .value = text_of(texts[i])};
+    }
+    world.event = (struct source_event){
+        .kind = SOURCE_RECORDS, .generation = world.generation, .records = records, .record_count = AT_ONCE};
+    turns(1);
+}
+
+START_TEST(without_its_store_it_decides_a_million_events_ahead_and_no_more)
+{
+    struct pipeline_options options = default_options();
+    run_lanes(&options, 1);
+    world.answers[STORE_CATALOGUE] = STORE_LOST;
+    world.silent[STORE_RECOVER] = true;
+    turns(150);
+    ck_assert(pipeline_stats(world.engine)->ahead);
+    int64_t offset = 0;
+    for (; !world.held && offset < 2 * AHEAD_KEYS; offset += AT_ONCE)
+        feed(offset);
+    ck_assert_int_ge(offset, AHEAD_KEYS);
+    ck_assert_int_le(offset, AHEAD_KEYS + AT_ONCE);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->dedupe_keys, (size_t)offset);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *suite = suite_create("engine: recovery");
+    TCase *tests = tcase_create("recovery");
+    tcase_add_checked_fixture(tests, NULL, teardown);
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, what_a_log_lacks_at_its_begin_is_a_gap_after_a_rewind_too);
+    tcase_add_test(tests, nothing_else_is_asked_of_the_store_while_rows_of_a_batch_are_on_their_way);
+    tcase_add_test(tests, an_offset_row_of_another_owner_says_nothing_of_the_batch_in_doubt);
+    tcase_add_test(tests, lanes_without_a_record_in_the_batch_in_doubt_leave_the_answer_to_the_others);
+    tcase_add_loop_test(tests, a_lane_revoked_while_its_commit_is_in_doubt_is_restored_and_not_continued, 0,
+                        2);
+    tcase_add_test(tests,
+                   late_events_accepted_after_their_lane_was_stopped_are_counted_once_it_is_taken_over_anew);
+    tcase_add_test(tests, former_keys_are_held_until_the_last_of_their_days_is_sealed);
+    tcase_add_test(tests, of_a_log_made_anew_and_read_on_the_witness_tells);
+    tcase_add_test(tests, a_log_made_anew_while_it_is_read_stops_the_lane_though_more_of_it_was_committed);
+    tcase_add_test(tests, a_record_read_after_the_question_is_no_witness);
+    tcase_add_test(tests, the_answer_to_a_question_that_was_asked_anew_says_nothing);
+    tcase_add_test(tests, without_its_store_it_decides_a_million_events_ahead_and_no_more);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(suite());
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -20,7 +20,7 @@ CORE_LIBS := -ljansson -lsimdjson -lsodium -lm
 LIBS := -lrdkafka -lpq -lyaml -lmicrohttpd $(CORE_LIBS) -lstdc++ -lpthread
 
 # The pure core: memory only. tests/purity.sh holds its symbols against the list of what it may touch.
-CORE := consumer/event% consumer/document% consumer/timestamp consumer/sentence consumer/dedupe% consumer/former consumer/block_pool \
+CORE := consumer/event% consumer/document% consumer/timestamp consumer/sentence consumer/dedupe% consumer/former consumer/block_pool consumer/json_load \
         consumer/partitioner consumer/identity \
         consumer/ceiling% consumer/flag% consumer/lookup consumer/rows consumer/intern consumer/arena consumer/pipeline consumer/lane% consumer/intake \
         consumer/settle consumer/rehome consumer/recover consumer/batching consumer/takeover consumer/probing consumer/enforce \
@@ -77,7 +77,7 @@ $(1)/libcore-failing.a: $(1)/libcore.a
 	objcopy $$(foreach f,malloc calloc realloc reallocarray free mmap munmap,--redefine-sym $$(f)=failing_$$(f)) $$< $$@
 $(1)/unit/%_memory: $(1)/tests/unit/%_memory.o $(1)/libcore-failing.a
 	$$(begin)
-	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(CORE_LIBS) -lstdc++ -lpthread -o $$@
+	$$(CC) $(2) -Wl,--wrap=arena_init $$^ -lcheck -lsubunit -lrt $$(CORE_LIBS) -lstdc++ -lpthread -o $$@
 $(1)/bench/%: $(1)/tests/bench/%.o $(1)/tests/bench/counting_memory.o $(1)/libshell.a $(1)/libcore-failing.a
 	$$(begin)
 	$$(CC) $$(LDFLAGS) $(2) $$^ $$(LIBS) -o $$@
@@ -107,7 +107,7 @@ $(1)/libsimulation-failing.a: $(1)/libsimulation.a
 	objcopy $$(foreach f,malloc calloc realloc reallocarray free strndup,--redefine-sym $$(f)=failing_$$(f)) \
 	    $$(foreach f,new turn,--redefine-sym pipeline_$$(f)=starved_pipeline_$$(f)) $$< $$@
 $(1)/starve: $(1)/tests/simulation/starve.o $(1)/libsimulation-failing.a $(1)/libcore-failing.a
-	$$(CC) $(2) $$^ $$(CORE_LIBS) -lstdc++ -o $$@
+	$$(CC) $(2) -Wl,--wrap=arena_init $$^ $$(CORE_LIBS) -lstdc++ -o $$@
 # Fuzzers that run files which there are: tests/fuzz/replay.c. Those of libFuzzer are below.
 $(1)/fuzz/%: $(1)/tests/fuzz/%.o $(1)/tests/fuzz/replay.o $(1)/libsimulation.a $(1)/libshell.a $(1)/libcore.a
 	$$(begin)

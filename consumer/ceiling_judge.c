@@ -1,9 +1,9 @@
 /* How a ceiling_book decides: transitions, by an event, by the clock, by other ceilings. */
-#include <jansson.h>
 #include <sodium.h>
 #include <stdlib.h>
 
 #include "ceiling_rows.h"
+#include "json_load.h"
 
 const char *const decision_source_names[DECISION_SOURCES] = {"event", "clock", "ceilings"};
 
@@ -82,11 +82,9 @@ static bool recall(struct ceiling_book *book, struct verdict *verdict)
 {
     if (verdict->meter != LOOKUP_END)
         return true;
-    json_error_t error = {0};
-    json_t *flag = json_loadb(verdict->flag ? verdict->flag : "", verdict->flag_length, 0, &error);
-    if (!flag && json_error_code(&error) == json_error_out_of_memory)
-        return false;
-    bool recalled = recall_flag(book, verdict, flag);
+    bool starved;
+    json_t *flag = json_load_text((struct text){verdict->flag, (uint32_t)verdict->flag_length}, 0, &starved);
+    bool recalled = !starved && recall_flag(book, verdict, flag);
     json_decref(flag);
     return recalled;
 }

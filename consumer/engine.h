@@ -150,7 +150,7 @@ void takeover_consume(struct pipeline *p); /* tells the source what to consume f
 /* rehome.c */
 bool rehome_fits(struct pipeline *p, int32_t present); /* partitions; false: every lane was stopped for it */
 void rehome_settings(struct pipeline *p, const struct store_settings *settings); /* as just read */
-void rehome_flags(struct pipeline *p, struct lane *lane); /* tells its book which keys are its own */
+bool rehome_flags(struct pipeline *p, struct lane *lane); /* tells its book which keys are its own */
 struct former *rehome_former(struct pipeline *p);         /* what lanes hold; NULL: none does */
 void rehome_measure(struct pipeline *p);
 

@@ -67,7 +67,7 @@ struct flag_homes {
     int64_t epoch;                /* all epochs before are lower, all since are higher */
     bool said;
 };
-void flag_book_homes(struct flag_book *book, const struct flag_homes *homes);
+bool flag_book_homes(struct flag_book *book, const struct flag_homes *homes); /* false: out of memory */
 
 /* A message seen on the partition, in its order there. A lower sequence than one known for its key, arriving
  * later, makes the key due, as every difference does; before reconcile() it waits. */

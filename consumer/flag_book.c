@@ -80,7 +80,8 @@ static uint32_t row_find(const struct flag_book *book, struct text key)
 
 static uint32_t row_add(struct flag_book *book, struct text key)
 {
-    char *bytes = malloc(key.length + 1);
+    bool foreign;
+    char *bytes = row_is_foreign(book, key, &foreign) ? malloc(key.length + 1) : NULL;
     uint32_t number = bytes && lookup_reserve(&book->by_key, 1) ? rows_take(&book->rows) : ROWS_NONE;
     if (number == ROWS_NONE) {
         free(bytes);
@@ -90,7 +91,7 @@ static uint32_t row_add(struct flag_book *book, struct text key)
         memcpy(bytes, key.bytes, key.length);
     uint64_t hash = lookup_keyed(book->seed, key);
     struct flag_row *row = row_at(book, number);
-    *row = (struct flag_row){.live = true, .foreign = row_is_foreign(book, key), .hash = hash};
+    *row = (struct flag_row){.live = true, .foreign = foreign, .hash = hash};
     row->key.bytes = bytes;
     row->key.length = key.length;
     lookup_insert(&book->by_key, hash, number);

@@ -1,31 +1,32 @@
 /* Which keys of a partition are its lane's own: after partitions were added, not all that it holds. */
-#include <jansson.h>
-
 #include "flag_rows.h"
+#include "json_load.h"
 
-bool row_is_foreign(const struct flag_book *book, struct text key)
+bool row_is_foreign(const struct flag_book *book, struct text key, bool *foreign)
 {
+    *foreign = false;
     if (book->homes.lanes == 0)
-        return false;
-    json_t *parts = json_loadb(key.bytes, key.length, JSON_ALLOW_NUL, NULL);
+        return true;
+    bool starved;
+    json_t *parts = json_load_text(key, JSON_ALLOW_NUL, &starved);
     json_t *customer = json_array_get(parts, 0);
-    bool foreign = false;
     if (json_is_string(customer)) {
         struct text name = {json_string_value(customer), (uint32_t)json_string_length(customer)};
-        foreign = partitioner_lane(book->homes.partitioner, name, book->homes.lanes) != book->lane;
+        *foreign = partitioner_lane(book->homes.partitioner, name, book->homes.lanes) != book->lane;
     }
     json_decref(parts);
-    return foreign;
+    return !starved;
 }
 
-void flag_book_homes(struct flag_book *book, const struct flag_homes *homes)
+bool flag_book_homes(struct flag_book *book, const struct flag_homes *homes)
 {
     book->homes = *homes;
     for (uint32_t i = 0; i < book->rows.count; i++) {
         struct flag_row *row = row_at(book, i);
-        if (row->live)
-            row->foreign = row_is_foreign(book, row->key);
+        if (row->live && !row_is_foreign(book, row->key, &row->foreign))
+            return false;
     }
+    return true;
 }
 
 bool bury_foreign(struct flag_book *book, uint32_t number)

@@ -2,9 +2,9 @@
  * PostgreSQL's jsonb gave them back. */
 #include "flag_message.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 
+#include "json_load.h"
 #include "timestamp.h"
 
 /* The order in which flag_value() writes them. */
@@ -58,9 +58,8 @@ static bool read_flag(const json_t *document, struct flag_message *message)
 /* NULL: not JSON (FLAG_FOREIGN), or out of memory. */
 static json_t *load(struct text value, enum flag_reading *reading)
 {
-    json_error_t error = {0};
-    json_t *document = json_loadb(value.bytes, value.length, 0, &error);
-    bool starved = !document && json_error_code(&error) == json_error_out_of_memory;
+    bool starved;
+    json_t *document = json_load_text(value, 0, &starved);
     *reading = document ? FLAG_READ : starved ? FLAG_NO_MEMORY : FLAG_FOREIGN;
     return document;
 }

@@ -83,7 +83,7 @@ uint32_t row_of(struct flag_book *book, struct text key);      /* found or made;
 void row_remove(struct flag_book *book, uint32_t number);
 
 /* flag_homes.c */
-bool row_is_foreign(const struct flag_book *book, struct text key);
+bool row_is_foreign(const struct flag_book *book, struct text key, bool *foreign); /* false: no memory */
 bool bury_foreign(struct flag_book *book, uint32_t number); /* all lanes have said theirs */
 
 /* flag_due.c */

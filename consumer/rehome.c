@@ -34,9 +34,13 @@ static void start_over(struct pipeline *p)
 
 static void tell_flags(struct pipeline *p)
 {
-    for (size_t i = 0; i < p->lane_count; i++)
-        if (p->lanes[i] && lane_has_state(p->lanes[i]))
-            rehome_flags(p, p->lanes[i]);
+    for (size_t i = 0; i < p->lane_count; i++) {
+        struct lane *lane = p->lanes[i];
+        if (!lane || !lane_has_state(lane) || rehome_flags(p, lane))
+            continue;
+        takeover_forget(p, lane);
+        engine_out_of_memory(p);
+    }
 }
 
 void rehome_settings(struct pipeline *p, const struct store_settings *settings)
@@ -70,15 +74,15 @@ void rehome_settings(struct pipeline *p, const struct store_settings *settings)
 }
 
 /* Keys of customers who are another lane's now are that lane's business. */
-void rehome_flags(struct pipeline *p, struct lane *lane)
+bool rehome_flags(struct pipeline *p, struct lane *lane)
 {
     if (p->settings.rehomed_batch == 0 || p->partitioner == PARTITIONER_UNKNOWN)
-        return;
+        return true;
     const struct flag_homes homes = {.partitioner = p->partitioner,
                                      .lanes = p->partition_count,
                                      .epoch = p->settings.rehomed_epoch,
                                      .said = p->settings.flags_said};
-    flag_book_homes(lane->flags, &homes);
+    return flag_book_homes(lane->flags, &homes);
 }
 
 struct former *rehome_former(struct pipeline *p)

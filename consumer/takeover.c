@@ -408,14 +408,13 @@ static void lane_taken(struct pipeline *p, const struct store_job *job, struct s
         /* The row is ours but not where we left it, or not ours any more, or memory is short. */
         takeover_free(taken);
         takeover_again(p, lane);
-    } else if (!kept && !keep_pending(lane, taken)) {
+    } else if ((!kept && !keep_pending(lane, taken)) || !rehome_flags(p, lane)) {
         takeover_free(taken);
         takeover_again(p, lane);
     } else {
         takeover_free(taken);
         if (!kept)
             hold_former(lane, job);
-        rehome_flags(p, lane);
         lane->phase = LANE_CHECKING;
         probing_begin(p, lane);
     }

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "consumer/arena.h"
+
 void *failing_malloc(size_t size);
 void *failing_calloc(size_t count, size_t size);
 void *failing_realloc(void *piece, size_t size);
@@ -25,6 +27,17 @@ static uint64_t fail_from = UINT64_MAX; /* allocations of these numbers fail: [f
 static uint64_t fail_to = UINT64_MAX;
 static bool fail_munmap;
 static bool fail_nowhere; /* for a while: neither fails nor counts */
+
+/* An arena seldom asks for memory: for much at once. So that each of its pieces can fail, it asks for each.
+ */
+static bool pieces_apart;
+void __real_arena_init(struct arena *arena, size_t chunk_bytes);
+void __wrap_arena_init(struct arena *arena, size_t chunk_bytes);
+
+void __wrap_arena_init(struct arena *arena, size_t chunk_bytes)
+{
+    __real_arena_init(arena, pieces_apart ? 1 : chunk_bytes);
+}
 
 /* Of the allocations to come, so many fail after so many that don't. */
 static inline void fail_allocations(uint64_t from_now, uint64_t count)
@@ -56,6 +69,17 @@ void *failing_malloc(size_t size)
     memcpy(piece, &size, sizeof size);
     held_bytes += size;
     return piece + SIZE_PREFIX_BYTES;
+}
+
+/* For jansson, which does not notice when the text of a token can't grow: to 32 bytes, 64 and so on. */
+static inline void *failing_json_malloc(size_t size)
+{
+    bool grows = size >= 32 && (size & (size - 1)) == 0;
+    bool before = fail_nowhere;
+    fail_nowhere = before || grows;
+    void *piece = failing_malloc(size);
+    fail_nowhere = before;
+    return piece;
 }
 
 void *failing_calloc(size_t count, size_t size)

@@ -41,12 +41,14 @@ static bool add_others(struct batch *batch, int i)
            (i % 2 == 0 || batch_sealed_accepted(batch, &secret, batch->sealed_count - 1));
 }
 
+static int events = 200;
+
 static bool fill(struct batch *batch)
 {
     bool ok = batch_add_partition(batch, &(struct batch_partition){.partition = 0});
-    for (int i = 0; ok && i < 200; i++)
+    for (int i = 0; ok && i < events; i++)
         ok = add_event(batch, i) && add_others(batch, i);
-    for (size_t i = 0; ok && i < 20; i++)
+    for (size_t i = 0; ok && i < (size_t)events / 10; i++)
         ok = batch_sealed_repeated(batch, 2 * i, true);
     return ok;
 }
@@ -60,14 +62,14 @@ static struct batch *new_batch(void)
 static void expect_full(struct batch *batch)
 {
     size_t count;
-    ck_assert_int_eq(batch->partitions[0].accepted, 300);
+    ck_assert_int_eq(batch->partitions[0].accepted, events * 3 / 2);
     accumulator_hourly(batch->accumulator, &count);
-    ck_assert_uint_eq(count, 200);
+    ck_assert_int_eq((int)count, events);
     accumulator_runs(batch->accumulator, &count);
-    ck_assert_uint_eq(count, 200);
+    ck_assert_int_eq((int)count, events);
 }
 
-START_TEST(every_failing_allocation_is_reported_and_a_reset_repairs_it)
+static void fail_each_in_turn(void)
 {
     bool filled = false;
     for (uint64_t fail_at = 0; !filled; fail_at++) {
@@ -87,6 +89,19 @@ START_TEST(every_failing_allocation_is_reported_and_a_reset_repairs_it)
         ck_assert_uint_eq(held_bytes, 0);
     }
 }
+
+START_TEST(every_failing_allocation_is_reported_and_a_reset_repairs_it)
+{
+    fail_each_in_turn();
+}
+END_TEST
+
+START_TEST(every_piece_that_finds_no_memory_is_reported_and_a_reset_repairs_it)
+{
+    pieces_apart = true;
+    events = 20;
+    fail_each_in_turn();
+}
 END_TEST
 
 int main(void)
@@ -95,6 +110,7 @@ int main(void)
     TCase *tcase = tcase_create("batch memory");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, every_failing_allocation_is_reported_and_a_reset_repairs_it);
+    tcase_add_test(tcase, every_piece_that_finds_no_memory_is_reported_and_a_reset_repairs_it);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

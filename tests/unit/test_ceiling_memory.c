@@ -1,6 +1,7 @@
 /* Each allocation of a book's life fails in turn. What fails is undone and done again, and then nothing
  * differs from a life in which none failed. */
 #include <check.h>
+#include <jansson.h>
 
 #include "ceiling_fixture.h"
 #include "failing_memory.h"
@@ -141,7 +142,7 @@ static void end_life(void)
     first = second = NULL;
 }
 
-START_TEST(a_failed_allocation_changes_nothing_that_undo_leaves)
+static void fail_each_in_turn(void)
 {
     static char decisions[sizeof record_of_decisions.ids], rows[20000];
     size_t failures = 0, survived = 0;
@@ -169,6 +170,20 @@ START_TEST(a_failed_allocation_changes_nothing_that_undo_leaves)
     }
     ck_assert_uint_gt(survived, 50);
 }
+
+START_TEST(a_failed_allocation_changes_nothing_that_undo_leaves)
+{
+    fail_each_in_turn();
+}
+END_TEST
+
+/* What jansson reads a flag into, too. */
+START_TEST(a_piece_that_found_no_memory_changes_nothing_that_undo_leaves)
+{
+    pieces_apart = true;
+    json_set_alloc_funcs(failing_json_malloc, failing_free);
+    fail_each_in_turn();
+}
 END_TEST
 
 START_TEST(ceilings_that_find_no_memory_are_not_added)
@@ -190,6 +205,7 @@ int main(void)
     TCase *tcase = tcase_create("ceiling_memory");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, a_failed_allocation_changes_nothing_that_undo_leaves);
+    tcase_add_test(tcase, a_piece_that_found_no_memory_changes_nothing_that_undo_leaves);
     tcase_add_test(tcase, ceilings_that_find_no_memory_are_not_added);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

@@ -207,7 +207,7 @@ coverage: $(COVERED) $(BUILD)/coverage/simulate $(BUILD)/coverage/starve $(addpr
 	@set -e; for t in $(COVERED); do ROUNDS=20000 $$t >$(BUILD)/coverage/log || { cat $(BUILD)/coverage/log; exit 1; }; done
 	@set -e; for f in $(FUZZERS); do $(BUILD)/coverage/fuzz/$$f tests/fuzz/corpus/$$f; done
 	@$(BUILD)/coverage/simulate 1 60
-	@for seed in 1 2 3 4; do $(BUILD)/coverage/starve $$seed 150 || exit 1; done
+	@for seed in 1 2 3 4; do $(BUILD)/coverage/starve $$seed 300 || exit 1; done
 	@gcovr --root . --object-directory $(BUILD)/coverage $(foreach s,$(CORE_OBJ:.o=),--filter '$(s)\.cc?$$') \
 	    --exclude-branches-by-pattern '^ *assert\(' --branches --fail-under-branch 88 $(ARGS)
 .PHONY: coverage

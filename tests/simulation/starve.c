@@ -1,7 +1,8 @@
 /* The same deployments with the core short of memory: `starve SEED COUNT` fails COUNT allocations of a short
  * run, spread evenly over it, each in a run of its own, alone or with those after it; without COUNT each in
  * turn. Whatever fails, the run must end as it always does: all counted once, all flags right, all memory
- * freed. `starve SEED FROM COUNT` replays one with a trace. */
+ * freed. Half of them are allocations as they are, half are pieces of arenas, too. `starve SEED FROM COUNT`
+ * replays one with a trace, and with one more word one among pieces. */
 #include "world.h"
 
 #include <inttypes.h>
@@ -162,27 +163,37 @@ static bool starve(const char *program, uint64_t seed, uint64_t number, uint64_t
     struct sim_result result = run(seed, number, count, false);
     if (result.failed)
         printf("seed %" PRIu64 ", allocations %" PRIu64 " to %" PRIu64 ": %s\n  replay: %s %" PRIu64
-               " %" PRIu64 " %" PRIu64 "\n",
-               seed, number, number + count - 1, result.failure, program, seed, number, count);
+               " %" PRIu64 " %" PRIu64 "%s\n",
+               seed, number, number + count - 1, result.failure, program, seed, number, count,
+               pieces_apart ? " apart" : "");
     return !result.failed;
+}
+
+/* wanted: how many of them; 0: each. */
+static bool starve_in_turn(const char *program, uint64_t seed, uint64_t wanted)
+{
+    struct sim_result whole = run(seed, UINT64_MAX, 0, false);
+    uint64_t total = allocations, failed = 0, done = 0;
+    uint64_t step = wanted > 0 && wanted < total ? total / wanted : 1;
+    for (uint64_t number = seed % step; number < total; number += step, done++)
+        failed += !starve(program, seed, number, 1 + done % 3 * 7);
+    printf("starved: %" PRIu64 " of the %" PRIu64 " %s of seed %" PRIu64 " (%" PRIu64 " events), %" PRIu64
+           " failed\n",
+           done, total, pieces_apart ? "pieces" : "allocations", seed, whole.events, failed);
+    return !whole.failed && failed == 0;
 }
 
 int main(int argc, char **argv)
 {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
+    pieces_apart = argc > 4;
     if (argc > 3) {
         struct sim_result result = run(seed, strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10), true);
         printf("%s\n", result.failed ? result.failure : "passed");
         return result.failed;
     }
-    uint64_t wanted = argc > 2 ? strtoull(argv[2], NULL, 10) : 0, failed = 0, done = 0;
-    struct sim_result whole = run(seed, UINT64_MAX, 0, false);
-    uint64_t total = allocations;
-    uint64_t step = wanted > 0 && wanted < total ? total / wanted : 1;
-    for (uint64_t number = seed % step; number < total; number += step, done++)
-        failed += !starve(argv[0], seed, number, 1 + done % 3 * 7);
-    printf("starved: %" PRIu64 " of the %" PRIu64 " allocations of seed %" PRIu64 " (%" PRIu64
-           " events), %" PRIu64 " failed\n",
-           done, total, seed, whole.events, failed);
-    return whole.failed || failed > 0;
+    uint64_t wanted = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
+    bool well = starve_in_turn(argv[0], seed, (wanted + 1) / 2);
+    pieces_apart = true;
+    return !(starve_in_turn(argv[0], seed, (wanted + 1) / 2) && well);
 }

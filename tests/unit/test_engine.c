@@ -411,6 +411,57 @@ START_TEST(after_half_a_minute_a_batch_is_committed_without_its_flags_acknowledg
 }
 END_TEST
 
+START_TEST(the_flags_of_a_lane_that_is_stopped_are_sent_and_awaited_before_its_last_batch_is_committed)
+{
+    struct pipeline_options options = default_options();
+    with_ceilings(1);
+    world.queue_full = world.unacknowledged = true;
+    put_event(0, 0, "ann", "e1", 11);
+    run_lanes(&options, 1);
+    turns(5);
+    world.partition_count = 2;
+    turns(200);
+    ck_assert_int_eq(phase(0), LANE_STOPPED);
+    ck_assert_int_eq(partition(0).committed, -1);
+    world.queue_full = false;
+    turns(1500); /* it would be taken over anew by now */
+    ck_assert_uint_eq(world.sent_count, 1);
+    ck_assert_int_eq(phase(0), LANE_STOPPED);
+    ck_assert_int_eq(partition(0).committed, -1);
+    world.flag_events[world.flag_event_count++] =
+        (struct flag_event){.kind = FLAG_ACKNOWLEDGED, .lane = 0, .cookie = world.sent[0].cookie};
+    turns(5);
+    ck_assert_int_eq(partition(0).committed, 1);
+}
+END_TEST
+
+/* An election that loses records takes what a batch had read, and the batch is undone. */
+static void cut_log_and_refuse(struct store_job *job)
+{
+    if (job->kind != STORE_COMMIT || job->batch->row_count == 0)
+        return;
+    world.answers[STORE_COMMIT] = STORE_REFUSED;
+    world.logs[0][0].count = 0;
+    world.logs[0][0].high = 0;
+}
+
+START_TEST(a_flag_that_a_lost_record_caused_is_withdrawn_while_the_lane_goes_on)
+{
+    struct pipeline_options options = default_options();
+    with_ceilings(1);
+    world.before = cut_log_and_refuse;
+    put_event(0, 0, "ann", "e1", 11);
+    run_lanes(&options, 1);
+    turns(120);
+    ck_assert_uint_ge(world.sent_count, 1);
+    ck_assert_ptr_nonnull(strstr(world.sent[0].value, "\"active\""));
+    turns(300);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert_uint_gt(world.sent_count, 1);
+    ck_assert_ptr_null(strstr(world.sent[world.sent_count - 1].value, "\"active\""));
+}
+END_TEST
+
 START_TEST(trouble_with_the_enforcement_topic_is_said_and_strange_lanes_are_left_alone)
 {
     struct pipeline_options options = default_options();
@@ -468,6 +519,9 @@ static Suite *suite(void)
     tcase_add_test(tests, a_lane_does_not_run_without_the_ceilings_that_it_had_adopted);
     tcase_add_test(
         tests, after_half_a_minute_a_batch_is_committed_without_its_flags_acknowledged_and_that_is_said_once);
+    tcase_add_test(
+        tests, the_flags_of_a_lane_that_is_stopped_are_sent_and_awaited_before_its_last_batch_is_committed);
+    tcase_add_test(tests, a_flag_that_a_lost_record_caused_is_withdrawn_while_the_lane_goes_on);
     tcase_add_test(tests, trouble_with_the_enforcement_topic_is_said_and_strange_lanes_are_left_alone);
     tcase_add_test(tests, a_recovery_that_needs_a_person_is_said_and_tried_again);
     suite_add_tcase(suite, tests);

@@ -269,6 +269,25 @@ START_TEST(the_witness_of_a_log_comes_back_beside_the_last_record_read)
 }
 END_TEST
 
+/* Such as one of a topic that is read since the repartition was ordered. */
+START_TEST(a_partition_without_an_end_waits_for_the_repartition_from_its_begin_on)
+{
+    struct postgres_store *store = new_store();
+    struct taken taken;
+    run_sql("INSERT INTO repartition (from_count, to_count, partitioner, actor) VALUES (64, 65, 'murmur2', "
+            "'test'); "
+            "INSERT INTO repartition_end (repartition_id, topic, kafka_partition, end_offset) SELECT "
+            "repartition_id, 'usage', 29, 7 FROM repartition");
+    take(store, 29, &taken);
+    ck_assert(taken.lane.offsets[0].limited && taken.lane.offsets[1].limited);
+    ck_assert_int_eq(taken.lane.offsets[0].limit, 7);
+    ck_assert_int_eq(taken.lane.offsets[1].limit, 0);
+    run_sql("DELETE FROM repartition_end; DELETE FROM repartition");
+    taken_free(&taken);
+    postgres_store_free(store);
+}
+END_TEST
+
 START_TEST(a_decision_is_kept_once)
 {
     struct postgres_store *store = new_store();
@@ -562,6 +581,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_lane_that_is_still_ours_keeps_its_state);
     tcase_add_test(tests, keys_counters_states_and_adoptions_come_back);
     tcase_add_test(tests, the_witness_of_a_log_comes_back_beside_the_last_record_read);
+    tcase_add_test(tests, a_partition_without_an_end_waits_for_the_repartition_from_its_begin_on);
     tcase_add_test(tests, a_decision_is_kept_once);
     tcase_add_test(tests, whoever_learned_another_partitioner_reads_again);
     tcase_add_test(tests, new_ceilings_come_with_the_sums_that_they_begin_with);

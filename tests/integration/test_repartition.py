@@ -8,7 +8,7 @@ import time
 import pytest
 
 from counting import assert_counted_once
-from enforcing import active, apply, assert_enforced, ceiling, read_flags, use, wait_active, wait_adopted
+from enforcing import active, apply, assert_enforced, ceiling, read_flags, take_back, use, wait_active, wait_adopted
 from load import Load, wait_progress
 from oracle import partition_of
 from stack import wait_until
@@ -379,6 +379,37 @@ class TestOrder:
         assert repartition(scene)["waits_for_lanes"] == "1"
         scene.query("DELETE FROM ceiling_pending")
         assert repartition(scene)["done"]
+
+    def test_all_lanes_rely_on_the_seals_that_there_are(self, scene):
+        """One that would look for repeats in memory has no keys of customers who were another lane's."""
+        scene.usagebox.start().kill9()
+        scene.query("INSERT INTO sealed_day (day, duplicates) SELECT date '2026-01-01' + n, (n = 5)::int FROM "
+                    "generate_series(0, 11) n")
+        add_partitions(scene, 3)
+        assert repartition(scene)["done"]
+        adopted = scene.query("SELECT lane, count(*) AS days FROM sealed_day_adoption GROUP BY 1 ORDER BY 1")
+        assert [tuple(row) for row in adopted] == [(0, 11), (1, 11), (2, 11)]
+
+    def test_transitions_are_counted_on_from_what_was_crossed_and_cleared_before(self, scene):
+        cap = ceiling("cap", 100)
+        apply(scene, cap)
+        process = scene.usagebox.start()
+        wait_adopted(scene)
+        customers = movers(2, 3, count=6)
+        flagged = {(customer, "cap") for customer in customers}
+        records = scene.produce(*[use(customer, 101) for customer in customers])
+        wait_active(scene, flagged)
+        records += scene.produce(*[take_back(customer, 50) for customer in customers])
+        wait_active(scene, set())
+        add_partitions(scene, 3)
+        repartition(scene, "--wait")
+        process.wait_ready()
+        records += scene.produce(*[use(customer, 50) for customer in customers])
+        wait_active(scene, flagged)
+        scene.wait_consumed()
+        made = scene.query("SELECT customer_id, array_agg(transition ORDER BY transition) AS made FROM policy_decision GROUP BY 1")
+        assert {row.customer_id: row.made for row in made} == {customer: [1, 2, 3] for customer in customers}
+        assert_counted_once(scene, records, eras=eras(scene))
 
     def test_lanes_at_different_ceilings_add_up_anew_what_was_used(self, scene):
         cap = ceiling("cap", 100)

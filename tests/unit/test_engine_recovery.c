@@ -166,6 +166,12 @@ static struct ceiling_catalogue *one_ceiling(void)
     return catalogue;
 }
 
+static void with_ceilings(void)
+{
+    world.catalogue = one_ceiling;
+    world.catalogue_generation = world.lane_generation = 1;
+}
+
 static void accept_late(struct store_job *job)
 {
     note_kept_epoch(job);
@@ -177,8 +183,7 @@ static void accept_late(struct store_job *job)
 START_TEST(late_events_accepted_after_their_lane_was_stopped_are_counted_once_it_is_taken_over_anew)
 {
     struct pipeline_options options = default_options();
-    world.catalogue = one_ceiling;
-    world.catalogue_generation = world.lane_generation = 1;
+    with_ceilings();
     world.sealed[0] = (uint16_t)(START_US / DAY_US);
     world.sealed_count = 1;
     world.adopts_seals = true;
@@ -196,6 +201,90 @@ START_TEST(late_events_accepted_after_their_lane_was_stopped_are_counted_once_it
     ck_assert_int_eq(phase(0), LANE_RUNNING);
     ck_assert_uint_eq(world.jobs[STORE_TAKEOVER], 2);
     ck_assert_int_eq(kept_epoch, 0);
+}
+END_TEST
+
+/* --- flags --- */
+
+static void stop_lane(void)
+{
+    world.event = (struct source_event){
+        .kind = SOURCE_BROKEN, .generation = world.generation, .detail = "offset out of range"};
+    turns(1);
+    ck_assert_int_eq(phase(0), LANE_STOPPED);
+}
+
+START_TEST(what_a_lane_decided_before_it_was_stopped_is_committed_behind_its_flags_too)
+{
+    struct pipeline_options options = default_options();
+    with_ceilings();
+    world.unacknowledged = true;
+    world.queue_full = _i == 1; /* one that was not even sent */
+    put_event(0, 0, "ann", "e1", 11);
+    run_lanes(&options, 1);
+    stop_lane();
+    turns(300);
+    ck_assert_msg(world.rows[0][0].next_offset < 0, "committed before its flag is on the topic");
+    ck_assert_uint_eq(world.jobs[STORE_TAKEOVER], 1);
+    world.queue_full = false;
+    turns(10);
+    ck_assert_uint_eq(world.sent_count, 1);
+    ck_assert_int_lt(world.rows[0][0].next_offset, 0);
+    world.flag_events[world.flag_event_count++] =
+        (struct flag_event){.kind = FLAG_ACKNOWLEDGED, .cookie = world.sent[0].cookie};
+    turns(300);
+    ck_assert_int_eq(world.rows[0][0].next_offset, 1);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+}
+END_TEST
+
+static size_t confirmed;
+
+static void note_confirmed(struct store_job *job)
+{
+    if (job->kind == STORE_COMMIT)
+        confirmed += job->batch->ceilings_adopted_count;
+}
+
+/* A flag is out for a record that the first topic's log holds, and that is not read yet. */
+START_TEST(a_rehomed_lane_says_that_its_flags_are_out_only_once_it_has_compared_them)
+{
+    static char value[sizeof world.sent[0].value];
+    struct pipeline_options options = default_options();
+    options.topic_count = 2;
+    with_ceilings();
+    world.silent[STORE_COMMIT] = true;
+    put_event(0, 0, "ann", "e1", 11);
+    run_lanes(&options, 1);
+    ck_assert_uint_eq(world.sent_count, 1);
+    memcpy(value, world.sent[0].value, sizeof value);
+    end();
+    world.job = NULL;
+    world.silent[STORE_COMMIT] = false;
+    world.settings.rehomed_batch = 1;
+    world.before = note_confirmed;
+    put_event(1, 0, "bob", "e1", 1);
+    begin(&options);
+    assign(1);
+    world.flag_events[world.flag_event_count++] = (struct flag_event){.kind = FLAG_SEEN,
+                                                                      .key = TEXT("[\"ann\",\"daily\",{}]"),
+                                                                      .value = text_of(value),
+                                                                      .has_sequence = true,
+                                                                      .sequence = {1, 1}};
+    for (int i = 0; i < 300; i++) {
+        turns(1);
+        for (size_t c = 0; c < world.consumed_count; c++)
+            if (world.consumed[c].topic == 0)
+                world.consumed[c].offset = 1; /* no record comes */
+    }
+    ck_assert_int_eq(world.rows[1][0].next_offset, 1);
+    ck_assert_int_lt(world.rows[0][0].next_offset, 1);
+    ck_assert_uint_eq(confirmed, 0);
+    for (size_t c = 0; c < world.consumed_count; c++)
+        world.consumed[c].offset = 0;
+    turns(300);
+    ck_assert_int_eq(world.rows[0][0].next_offset, 1);
+    ck_assert_uint_ge(confirmed, 1);
 }
 END_TEST
 
@@ -408,6 +497,9 @@ static Suite *suite(void)
                         2);
     tcase_add_test(tests,
                    late_events_accepted_after_their_lane_was_stopped_are_counted_once_it_is_taken_over_anew);
+    tcase_add_loop_test(tests, what_a_lane_decided_before_it_was_stopped_is_committed_behind_its_flags_too, 0,
+                        2);
+    tcase_add_test(tests, a_rehomed_lane_says_that_its_flags_are_out_only_once_it_has_compared_them);
     tcase_add_test(tests, former_keys_are_held_until_the_last_of_their_days_is_sealed);
     tcase_add_test(tests, of_a_log_made_anew_and_read_on_the_witness_tells);
     tcase_add_test(tests, a_log_made_anew_while_it_is_read_stops_the_lane_though_more_of_it_was_committed);

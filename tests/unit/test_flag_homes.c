@@ -192,6 +192,27 @@ START_TEST(a_burial_that_failed_is_made_again)
 }
 END_TEST
 
+START_TEST(a_burial_that_is_on_its_way_is_not_made_again)
+{
+    see(moved, true, OLD_EPOCH, 1);
+    homes(true);
+    run();
+    bury();
+    struct flag_due due;
+    ck_assert(flag_book_due(book, &due));
+    uint64_t cookie = due.cookie;
+    flag_book_published(book, cookie);
+    bury();
+    ck_assert_str_eq(publish(), "nothing");
+    flag_book_acknowledged(book, cookie);
+    bury();
+    ck_assert_str_eq(publish(), "nothing");
+    see_tombstone(moved, OLD_EPOCH, 2);
+    bury();
+    ck_assert_str_eq(publish(), "nothing");
+}
+END_TEST
+
 START_TEST(ours_is_said_and_withdrawn_as_ever)
 {
     struct decision decision = a_decision(true);
@@ -231,6 +252,7 @@ int main(void)
     tcase_add_test(tcase, nothing_of_ours_is_buried_before_either);
     tcase_add_test(tcase, a_former_owners_late_message_is_buried_again);
     tcase_add_test(tcase, a_burial_that_failed_is_made_again);
+    tcase_add_test(tcase, a_burial_that_is_on_its_way_is_not_made_again);
     tcase_add_test(tcase, ours_is_said_and_withdrawn_as_ever);
     tcase_add_test(tcase, who_may_have_been_elsewhere_is_said_again);
     suite_add_tcase(suite, tcase);

@@ -153,6 +153,13 @@ static bool witness_is_next(struct lane_topic *topic)
     return topic->last_checked;
 }
 
+/* Brokers hear of new partitions one after the other: one that is assigned is there, whatever another says.
+ */
+static int32_t count_of(const struct lane *lane, int32_t told)
+{
+    return told > lane->number ? told : lane->number + 1;
+}
+
 void probing_answered(struct pipeline *p, const struct source_event *event)
 {
     struct lane *lane = engine_lane(p, event->partition);
@@ -177,7 +184,7 @@ void probing_answered(struct pipeline *p, const struct source_event *event)
     }
     topic->low_offset = event->probe.low_offset;
     topic->high_offset = event->probe.high_offset;
-    topic->partition_count = event->probe.partition_count;
+    topic->partition_count = count_of(lane, event->probe.partition_count);
     topic->found = event->probe.found;
     topic->found_fingerprint = event->probe.fingerprint;
     topic->probed = !checking || !witness_is_next(topic);
@@ -187,6 +194,6 @@ void probing_answered(struct pipeline *p, const struct source_event *event)
         return;
     if (topic->asked_reached > topic->high_offset) /* by now it may be more, in a log that has grown */
         lane_log_ends(topic, topic->high_offset);
-    if (rehome_fits(p, event->probe.partition_count))
+    if (rehome_fits(p, topic->partition_count))
         watermarks_seen(p, lane, topic, &event->probe);
 }

@@ -223,6 +223,22 @@ START_TEST(a_lane_stops_where_the_topics_have_unequal_partition_counts)
 }
 END_TEST
 
+/* By the former count its records would be of other lanes. */
+START_TEST(a_partition_that_is_assigned_is_there_whatever_a_broker_says)
+{
+    struct pipeline_options options = default_options();
+    put_event(0, 2, "cat", "when there are three", 1);
+    world.settings.partition_count = world.partition_count = 2;
+    begin(&options);
+    assign(3);
+    turns(150);
+    ck_assert_msg(noted("the usage topics had 2 partitions and have 3 now"), "%s", world.notes);
+    for (int32_t lane = 0; lane < 3; lane++)
+        ck_assert_int_eq(phase(lane), LANE_STOPPED);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->dead[REFUSAL_WRONG_PARTITION], 0);
+}
+END_TEST
+
 START_TEST(a_lane_is_consumed_only_with_all_its_topics)
 {
     struct pipeline_options options = default_options();
@@ -510,6 +526,7 @@ static Suite *suite(void)
     tcase_add_test(tests, a_hole_is_not_taken_for_retention);
     tcase_add_test(tests, a_record_that_retention_removed_is_not_taken_for_another_log);
     tcase_add_test(tests, a_lane_stops_where_the_topics_have_unequal_partition_counts);
+    tcase_add_test(tests, a_partition_that_is_assigned_is_there_whatever_a_broker_says);
     tcase_add_test(tests, a_lane_is_consumed_only_with_all_its_topics);
     tcase_add_test(tests, trouble_with_records_that_are_not_consumed_any_more_stops_no_lane);
     tcase_add_test(tests, a_takeover_that_postgresql_refuses_stops_the_lane_and_is_tried_again);

@@ -133,6 +133,27 @@ void enforce_poll(struct pipeline *p)
     }
 }
 
+static void reached(struct pipeline *p, struct lane *lane)
+{
+    if (!lane->catching_up)
+        return;
+    for (size_t i = 0; i < lane->topic_count; i++)
+        if (lane->topics[i].position < lane->topics[i].reached)
+            return;
+    lane->catching_up = false;
+    if (!flag_book_reconcile(lane->flags, p->now_us))
+        engine_out_of_memory(p);
+    if (p->closed && !p->closed_submitted) /* what it decides may have waited for this */
+        lane->flags_at_close = flag_book_last_cookie(lane->flags);
+}
+
+void enforce_catch_up(struct pipeline *p)
+{
+    for (size_t i = 0; i < p->lane_count; i++)
+        if (engine_running(p->lanes[i]))
+            reached(p, p->lanes[i]);
+}
+
 static void tick_lane(struct pipeline *p, struct lane *lane)
 {
     struct enforce_context context = {p, lane, -1};
@@ -140,7 +161,7 @@ static void tick_lane(struct pipeline *p, struct lane *lane)
         if (!ceiling_book_tick(lane->book, p->now_us, enforce_decided, &context))
             engine_out_of_memory(p);
     dedupe_sweep(lane->dedupe);
-    enforce_reached(p, lane);
+    reached(p, lane);
 }
 
 void enforce_tick(struct pipeline *p)
@@ -200,16 +221,4 @@ bool enforce_restore(struct pipeline *p, struct lane *lane)
 {
     struct restoring restoring = {p, lane};
     return ceiling_book_states(lane->book, restore_state, &restoring);
-}
-
-void enforce_reached(struct pipeline *p, struct lane *lane)
-{
-    if (!lane->catching_up)
-        return;
-    for (size_t i = 0; i < lane->topic_count; i++)
-        if (lane->topics[i].position < lane->topics[i].reached)
-            return;
-    lane->catching_up = false;
-    if (!flag_book_reconcile(lane->flags, p->now_us))
-        engine_out_of_memory(p);
 }

@@ -182,7 +182,7 @@ void enforce_send(struct pipeline *p);
 void enforce_tick(struct pipeline *p);
 void enforce_committed(struct pipeline *p, const struct batch *batch);
 bool enforce_restore(struct pipeline *p, struct lane *lane); /* the book of flags from the book of ceilings */
-void enforce_reached(struct pipeline *p, struct lane *lane); /* ends catching up */
+void enforce_catch_up(struct pipeline *p); /* of lanes that have passed what was reached before them */
 
 /* batching.c */
 bool batching_open(struct pipeline *p); /* makes sure that a batch is open; false: both are closed */

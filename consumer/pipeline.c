@@ -176,6 +176,7 @@ void pipeline_turn(struct pipeline *p, int timeout_ms)
     arena_reset(p->scratch);
     read_clocks(p);
     poll_source(p, timeout_ms);
+    enforce_catch_up(p);
     enforce_send(p);
     enforce_poll(p);
     settle_store(p);

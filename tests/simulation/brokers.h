@@ -53,7 +53,7 @@ struct sim_flight {
     int32_t lane;
     uint64_t cookie;
     struct sim_message message;
-    int64_t lands_us, told_us;
+    int64_t sent_us, lands_us, told_us;
     bool lost, failed; /* never lands; is reported as failed, landed or not */
     bool landed;
 };

@@ -31,6 +31,7 @@ struct sim_offset {
 struct sim_account {
     int32_t topic, partition;
     int64_t offset, serial;
+    int32_t partition_count; /* that lanes were judged by */
 };
 
 /* An operator's `offsets accept` or `offsets seek`. */
@@ -93,9 +94,10 @@ struct sim_pending {
 };
 
 enum { WORLD_GENERATIONS = 64 }; /* more than a lane is ever behind */
+enum { WORLD_CEILINGS = 5 };     /* names that there ever are */
 struct sim_ceilings {
-    int count;
-    int64_t limits[8];
+    bool in_force[WORLD_CEILINGS];
+    int64_t limits[WORLD_CEILINGS];
 };
 
 struct sim_repartition {
@@ -114,6 +116,7 @@ struct sim_database {
     int64_t adopted_at[WORLD_PARTITIONS];            /* offset in the first topic from where on it decides */
     int64_t generation;                              /* of the ceilings in force */
     struct sim_ceilings ceilings[WORLD_GENERATIONS]; /* by generation, round and round */
+    int64_t ceilings_since_us[WORLD_CEILINGS];       /* when each was first in force; 0: never */
     enum partitioner partitioner;
     int32_t partition_count;
     int timeline_met; /* the last server's that lanes were taken over from */

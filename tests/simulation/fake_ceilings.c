@@ -8,26 +8,53 @@ struct ceiling_catalogue *sim_catalogue(const struct world *world)
     return sim_catalogue_of(world, world->database.generation);
 }
 
+/* Two count the same hours: they share counters, though one may be older. */
+static const struct {
+    const char *name;
+    int meter;
+    enum ceiling_period period;
+} kinds[WORLD_CEILINGS] = {{"hourly-a", 0, PERIOD_HOUR},
+                           {"daily-a", 0, PERIOD_DAY},
+                           {"monthly-a", 0, PERIOD_MONTH},
+                           {"hourly-b", 1, PERIOD_HOUR},
+                           {"hourly-c", 0, PERIOD_HOUR}};
+
 struct ceiling_catalogue *sim_catalogue_of(const struct world *world, int64_t generation)
 {
     const struct sim_ceilings *ceilings = &world->database.ceilings[generation % WORLD_GENERATIONS];
-    static const char *const names[] = {"hourly-a", "daily-a", "monthly-a", "hourly-b"};
-    struct ceiling_catalogue *catalogue = ceiling_catalogue_new(8);
+    struct ceiling_catalogue *catalogue = ceiling_catalogue_new(WORLD_CEILINGS);
     catalogue->generation = generation;
-    for (int i = 0; i < ceilings->count; i++) {
-        struct ceiling ceiling = {.name = text_of(names[i]),
+    for (int i = 0; i < WORLD_CEILINGS; i++) {
+        struct ceiling ceiling = {.name = text_of(kinds[i].name),
                                   .version = generation,
                                   .who_kind = WHO_EVERYONE,
                                   .who = TEXT(""),
-                                  .meter = text_of(world_meters[i == 3]),
-                                  .period = (enum ceiling_period)(i % 3),
+                                  .meter = text_of(world_meters[kinds[i].meter]),
+                                  .period = kinds[i].period,
                                   .policy = POLICY_HARD_STOP,
                                   .limit = ceilings->limits[i] * DECIMAL_ONE,
                                   .clear_level = ceilings->limits[i] * DECIMAL_ONE,
-                                  .created_at_us = world->start_us - 3 * WORLD_DAY_US};
-        ceiling_catalogue_add(catalogue, &ceiling);
+                                  .created_at_us = world->database.ceilings_since_us[i]};
+        if (ceilings->in_force[i])
+            ceiling_catalogue_add(catalogue, &ceiling);
     }
     return catalogue;
+}
+
+/* From the first period on that one of them judges, as far back as events are counted. */
+static bool is_needed(const struct world *world, const struct ceiling_catalogue *catalogue,
+                      const struct sim_hour *hour, enum ceiling_period period)
+{
+    int64_t counted_us = world->now_us - CEILING_COUNTED_US;
+    for (size_t i = 0; i < catalogue->count; i++) {
+        const struct ceiling *ceiling = &catalogue->ceilings[i];
+        if (ceiling->period == period && text_equal(ceiling->meter, text_of(hour->meter)) &&
+            hour->hour_us >= ceiling_period_start(period, ceiling->created_at_us > counted_us
+                                                              ? ceiling->created_at_us
+                                                              : counted_us))
+            return true;
+    }
+    return false;
 }
 
 static struct ceiling_counter *sum_of(struct store_job *job, const struct sim_hour *hour,
@@ -49,6 +76,14 @@ static struct ceiling_counter *sum_of(struct store_job *job, const struct sim_ho
     return sum;
 }
 
+static void add_hour(const struct world *world, struct store_job *job, const struct sim_hour *hour,
+                     decimal_t quantity)
+{
+    for (enum ceiling_period period = 0; period < PERIOD_COUNT; period++)
+        if (is_needed(world, job->seed_for, hour, period))
+            sum_of(job, hour, period)->used += quantity;
+}
+
 /* Pending events are in the hours already, and will be counted when they are settled. */
 static void take_pending_off(struct process *process, struct store_job *job)
 {
@@ -58,8 +93,7 @@ static void take_pending_off(struct process *process, struct store_job *job)
         struct sim_hour hour = {.hour_us = ceiling_period_start(PERIOD_HOUR, event->event_us)};
         memcpy(hour.customer, event->customer, sizeof hour.customer);
         memcpy(hour.meter, event->meter, sizeof hour.meter);
-        for (int period = 0; period < PERIOD_COUNT; period++)
-            sum_of(job, &hour, (enum ceiling_period)period)->used -= event->quantity;
+        add_hour(process->world, job, &hour, -event->quantity);
     }
 }
 
@@ -69,10 +103,9 @@ void sim_read_sums(struct process *process, struct store_job *job)
     job->arena = malloc(sizeof *job->arena);
     arena_init(job->arena, 4096);
     job->sums = arena_alloc(job->arena, (hours->count * PERIOD_COUNT + 1) * sizeof *job->sums);
-    for (size_t i = 0; i < hours->count; i++)
-        for (int period = 0; period < PERIOD_COUNT; period++) {
-            const struct sim_hour *hour = &((struct sim_hour *)hours->rows)[i];
-            sum_of(job, hour, (enum ceiling_period)period)->used += hour->quantity;
-        }
+    for (size_t i = 0; i < hours->count; i++) {
+        const struct sim_hour *hour = &((struct sim_hour *)hours->rows)[i];
+        add_hour(process->world, job, hour, hour->quantity);
+    }
     take_pending_off(process, job);
 }

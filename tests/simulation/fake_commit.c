@@ -276,7 +276,7 @@ static void store_decision(struct world *world, const struct decision *decision)
 }
 
 /* A flag whose decision is committed is on the topic, unless Kafka was away for the 30 s that a batch waits.
- */
+ * What differs from what a former owner said waits until all is read that he had read, however. */
 static void check_flag(const struct process *process, const struct decision *decision)
 {
     struct world *world = process->world;
@@ -287,7 +287,8 @@ static void check_flag(const struct process *process, const struct decision *dec
     for (size_t i = 0; i < world->flights.count; i++) {
         const struct sim_flight *flight = &flights[i];
         if (flight->process == process->number && flight->incarnation == process->incarnation &&
-            !flight->landed && flight->message.value && strstr(flight->message.value, decision->id))
+            !flight->landed && flight->sent_us < process->job_began_us && flight->message.value &&
+            strstr(flight->message.value, decision->id))
             on_its_way = true;
     }
     const struct table *landed = &world->flags[decision->lane].messages;
@@ -340,14 +341,15 @@ static int64_t account(struct process *process, const struct batch_partition *pa
         }
         markers += world_record(world, serial)->outcome == SIM_MARKER;
         *(struct sim_account *)table_add(&world->database.accounts, sizeof(struct sim_account)) =
-            (struct sim_account){(int32_t)part->topic, part->partition, at, serial};
+            (struct sim_account){(int32_t)part->topic, part->partition, at, serial,
+                                 world->database.partition_count};
     }
     return markers;
 }
 
 /* Every record that Kafka took in before then is counted. Clocks that are wrong make it wrong, but never
  * later than they say themselves. A log that was cut and has grown to the same length since looks read to its
- * end, until its records are looked at. */
+ * end, until its records are looked at; one that was sent back, as far as it was read before. */
 static void check_watermark(struct process *process, const struct batch_partition *part)
 {
     struct world *world = process->world;
@@ -356,7 +358,8 @@ static void check_watermark(struct process *process, const struct batch_partitio
         return;
     if (part->seen_through_us > world->now_us)
         world_fail(world, "the watermark of lane %d is ahead of all clocks", part->partition);
-    if (log->rewritten || world->fault_counts[FAULT_PRODUCER_AHEAD] > 0)
+    if (log->rewritten || world->fault_counts[FAULT_PRODUCER_AHEAD] > 0 ||
+        world->fault_counts[FAULT_SEEK] > 0)
         return;
     for (int64_t at = part->next_offset; at < log->count; at++) {
         const struct sim_record *record = world_record(world, log->serials[at]);
@@ -378,7 +381,8 @@ static void store_offset(struct process *process, const struct batch_partition *
     if (account(process, part) != part->hole)
         world_fail(world, "%s/%d from %" PRId64 " on: %" PRId64 " holes", world_topics[part->topic],
                    part->partition, first, part->hole);
-    if (part->seen_through_us < row->seen_through_us)
+    /* Of a commit that said nothing else nobody can tell afterwards: PostgreSQL keeps the later one. */
+    if (part->seen_through_us < row->seen_through_us && world->fault_counts[FAULT_LOST_AFTER] == 0)
         world_fail(world, "the watermark of lane %d went back", part->partition);
     check_watermark(process, part);
     if (part->last_offset >= part->next_offset)
@@ -389,7 +393,8 @@ static void store_offset(struct process *process, const struct batch_partition *
     row->last_fingerprint = part->last_fingerprint;
     row->witness_offset = part->witness_offset;
     row->witness_fingerprint = part->witness_fingerprint;
-    row->seen_through_us = part->seen_through_us;
+    if (part->seen_through_us > row->seen_through_us)
+        row->seen_through_us = part->seen_through_us;
     row->accepted += part->accepted;
     row->duplicate += part->duplicate;
     row->dead += part->dead;
@@ -424,7 +429,8 @@ static void store_dead(struct process *process, const struct batch *batch)
         const struct batch_dead_letter *dead = &batch->dead_letters[i];
         *(struct sim_account *)table_add(&process->world->database.dead, sizeof(struct sim_account)) =
             (struct sim_account){(int32_t)dead->topic, dead->partition, dead->offset,
-                                 serial_read(process, (int)dead->topic, dead->partition, dead->offset)};
+                                 serial_read(process, (int)dead->topic, dead->partition, dead->offset),
+                                 process->world->database.partition_count};
     }
 }
 

@@ -24,6 +24,7 @@ static bool publish(void *self, int32_t lane, struct text key, struct text value
                                   {false, world_keep(world, key.bytes, key.length),
                                    value.bytes ? world_keep(world, value.bytes, value.length) : NULL,
                                    key.length, value.length, sequence},
+                                  world->now_us,
                                   lands_us,
                                   lands_us + 500 + (int64_t)random_below(&world->random, 2000),
                                   false,

@@ -70,7 +70,9 @@ static void probe(void *self, uint32_t topic, int32_t partition, int64_t fingerp
                                           .low_offset = log->low,
                                           .high_offset = log->count,
                                           .asked_at_us = process_wall_us(process),
-                                          .partition_count = world->partition_count,
+                                          .partition_count = world->now_us < world->count_known_us
+                                                                 ? world->count_before
+                                                                 : world->partition_count,
                                           .asked_offset = fingerprint_offset};
     asked->failed = fault_strikes(world, FAULT_FAILED_PROBE, 0.02);
     if (fault_strikes(world, FAULT_SLOW_PROBE, 0.01))

@@ -31,11 +31,18 @@ static struct text flag_of(const struct world *world, const char *decision_id)
     return TEXT("");
 }
 
+/* A period's rows are needed as long as its events are counted, and a day more. */
+static bool is_needed(const struct world *world, int64_t end_us)
+{
+    return end_us > world->now_us - CEILING_COUNTED_US - WORLD_DAY_US;
+}
+
 static void restore_counters(const struct world *world, struct store_lane *lane)
 {
     const struct sim_counter *counters = world->database.counters.rows;
     for (size_t i = 0; i < world->database.counters.count; i++) {
-        if (counters[i].lane != lane->lane)
+        if (counters[i].lane != lane->lane ||
+            !is_needed(world, ceiling_period_end(counters[i].period, counters[i].start_us)))
             continue;
         struct ceiling_counter row = {text_of(counters[i].customer),
                                       text_of(counters[i].meter),
@@ -51,7 +58,7 @@ static void restore_states(const struct world *world, struct store_lane *lane)
 {
     const struct sim_state *states = world->database.states.rows;
     for (size_t i = 0; i < world->database.states.count; i++) {
-        if (states[i].lane != lane->lane)
+        if (states[i].lane != lane->lane || !(states[i].active || is_needed(world, states[i].end_us)))
             continue;
         struct ceiling_state row = {.customer_id = text_of(states[i].customer),
                                     .ceiling = text_of(states[i].ceiling),

@@ -106,6 +106,7 @@ static void submit(void *self, struct store_job *job)
     struct process *process = self;
     struct world *world = process->world;
     process->job = job;
+    process->job_began_us = world->now_us;
     process->job_done_us = world->now_us + 500 + (int64_t)random_below(&world->random, 30000);
     if (fault_strikes(world, FAULT_SLOW_JOB, 0.02))
         process->job_done_us += (int64_t)random_below(&world->random, 3 * WORLD_SECOND_US);
@@ -161,6 +162,17 @@ void sim_store_end_backend(struct process *process)
     }
     process->connected = false;
     world_trace(process->world, "process %d's backend is ended", process->number);
+}
+
+bool sim_store_lag(struct world *world)
+{
+    if (world->replica_lags)
+        return false;
+    database_copy(&world->replica, &world->database);
+    world->replica_lags = true;
+    world->promoted_us = world_soon(world, 4 * WORLD_SECOND_US);
+    world_trace(world, "the replica lags from here");
+    return true;
 }
 
 /* What was committed since the copy is lost, on all its connections at once. */

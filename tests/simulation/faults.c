@@ -11,6 +11,7 @@ const char *const fault_names[FAULT_KINDS] = {
     [FAULT_EVICT] = "process thrown out of the group",
     [FAULT_CLOCK_STEP] = "wall clock stepped",
     [FAULT_TIME_LEAP] = "time leapt",
+    [FAULT_LONG_LEAP] = "time leapt by days",
     [FAULT_REBALANCE] = "rebalance",
     [FAULT_BROKERS_DOWN] = "brokers away",
     [FAULT_SLOW_FETCHES] = "slow fetches",
@@ -25,6 +26,7 @@ const char *const fault_names[FAULT_KINDS] = {
     [FAULT_RECREATION] = "topic made anew",
     [FAULT_PARTITION_ADDED] = "partition added",
     [FAULT_REPARTITION] = "customers re-homed",
+    [FAULT_OLD_COUNT] = "brokers that know of no new partition",
     [FAULT_FLAGS_DOWN] = "enforcement topic away",
     [FAULT_FLAG_FAILED] = "flag not delivered",
     [FAULT_FLAG_QUEUE_FULL] = "flag queue full",
@@ -41,6 +43,7 @@ const char *const fault_names[FAULT_KINDS] = {
     [FAULT_FAILOVER] = "failover to a stale replica",
     [FAULT_CEILINGS] = "ceilings changed",
     [FAULT_SEAL] = "day sealed",
+    [FAULT_SEEK] = "partition sent elsewhere",
     [FAULT_SKIPPED_RECORDS] = "records skipped at the begin of an assignment",
     [FAULT_STALE_FETCH] = "records of the assignment before",
     [FAULT_REDELIVERED] = "records delivered again",
@@ -142,6 +145,14 @@ static bool leap(struct world *world)
 {
     world->now_us = world_soon(world, 3000 * WORLD_SECOND_US); /* periods end */
     world_trace(world, "time leaps");
+    return true;
+}
+
+/* No event of days ago is counted for ceilings any more, and what they held is forgotten. */
+static bool leap_far(struct world *world)
+{
+    world->now_us = world_soon(world, 10 * WORLD_DAY_US);
+    world_trace(world, "time leaps by days");
     return true;
 }
 
@@ -274,20 +285,27 @@ static bool any_rewritten(const struct world *world)
     return false;
 }
 
+/* Else the new count is taken for the first one, or records that have moved for ones that have not. */
+static bool knows_lanes(const struct sim_database *db)
+{
+    return db->partition_count == 1 || (db->partition_count > 0 && db->partitioner != PARTITIONER_UNKNOWN);
+}
+
 /* Again where lanes are re-homed: else it stops everything for good. */
 static bool add_partition(struct world *world)
 {
     world->rehomes = enabled(world, FAULT_REPARTITION);
-    bool due = world->rehomes ? world->database.partition_count > 0 : world_is_whole(world);
-    /* Else the new count is taken for the first one. */
-    bool known = !world->replica_lags || world->replica.partition_count > 0;
+    bool due = world->rehomes || world_is_whole(world);
+    bool known = knows_lanes(&world->database) && (!world->replica_lags || knows_lanes(&world->replica));
     if (!due || !known || (world->rehomes && any_rewritten(world)) ||
         world->partition_count == WORLD_PARTITIONS ||
         !random_chance(&world->random, world->rehomes ? 0.5 : 0.2))
         return false;
     if (world->rehomes)
         fault_count(world, FAULT_REPARTITION);
-    world->partition_count++;
+    if (fault_strikes(world, FAULT_OLD_COUNT, 0.5))
+        world->count_known_us = world_soon(world, 20 * WORLD_SECOND_US);
+    world->count_before = world->partition_count++;
     world->grown = true;
     sim_group_rebalance(world);
     world_trace(world, "the topics have %d partitions", world->partition_count);
@@ -332,16 +350,9 @@ static bool fill_disk(struct world *world)
     return true;
 }
 
-/* The replica falls behind now, and is promoted a little later. */
 static bool fail_over(struct world *world)
 {
-    if (world->replica_lags)
-        return false;
-    database_copy(&world->replica, &world->database);
-    world->replica_lags = true;
-    world->promoted_us = world_soon(world, 4 * WORLD_SECOND_US);
-    world_trace(world, "the replica lags from here");
-    return true;
+    return sim_store_lag(world);
 }
 
 /* --- people --- */
@@ -359,6 +370,15 @@ static bool seal(struct world *world)
     return true;
 }
 
+/* Forward only where no log is cut: what was passed over there would be another's offsets later. */
+static bool seek(struct world *world)
+{
+    int topic, partition;
+    any_log(world, &topic, &partition);
+    bool cuts = enabled(world, FAULT_TRUNCATION) || enabled(world, FAULT_RECREATION);
+    return operator_seek(world, topic, partition, !cuts && random_chance(&world->random, 0.3));
+}
+
 /* Kinds without a function are decided about where they happen: at each fetch, job, flag … */
 static const struct {
     enum fault_kind kind;
@@ -371,6 +391,7 @@ static const struct {
     {FAULT_EVICT, 3, evict_one},
     {FAULT_CLOCK_STEP, 3, step_clock},
     {FAULT_TIME_LEAP, 3, leap},
+    {FAULT_LONG_LEAP, 1, leap_far},
     {FAULT_REBALANCE, 6, rebalance},
     {FAULT_BROKERS_DOWN, 3, brokers_down},
     {FAULT_SLOW_FETCHES, 2, slow_fetches},
@@ -389,6 +410,7 @@ static const struct {
     {FAULT_FAILOVER, 2, fail_over},
     {FAULT_CEILINGS, 4, change_ceilings},
     {FAULT_SEAL, 4, seal},
+    {FAULT_SEEK, 2, seek},
 };
 enum { INJECTED_KINDS = sizeof kinds / sizeof *kinds };
 

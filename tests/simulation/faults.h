@@ -12,6 +12,7 @@ enum fault_kind {
     FAULT_EVICT,
     FAULT_CLOCK_STEP,
     FAULT_TIME_LEAP,
+    FAULT_LONG_LEAP,
     /* brokers */
     FAULT_REBALANCE,
     FAULT_BROKERS_DOWN,
@@ -27,6 +28,7 @@ enum fault_kind {
     FAULT_RECREATION,
     FAULT_PARTITION_ADDED,
     FAULT_REPARTITION,
+    FAULT_OLD_COUNT,
     /* the enforcement topic */
     FAULT_FLAGS_DOWN,
     FAULT_FLAG_FAILED,
@@ -46,6 +48,7 @@ enum fault_kind {
     /* people */
     FAULT_CEILINGS,
     FAULT_SEAL,
+    FAULT_SEEK,
     /* clients of Kafka */
     FAULT_SKIPPED_RECORDS,
     FAULT_STALE_FETCH,

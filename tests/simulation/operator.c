@@ -11,9 +11,13 @@ void operator_new_ceilings(struct world *world)
 {
     struct sim_database *db = &world->database;
     struct sim_ceilings *ceilings = &db->ceilings[++db->generation % WORLD_GENERATIONS];
-    ceilings->count = 1 + (int)random_below(&world->random, 4);
-    for (int i = 0; i < ceilings->count; i++)
+    bool old = db->generation == 1 && random_chance(&world->random, 0.5);
+    for (int i = 0; i < WORLD_CEILINGS; i++) {
+        ceilings->in_force[i] = random_chance(&world->random, i == 0 ? 0.9 : 0.6);
         ceilings->limits[i] = 100 + (int64_t)random_below(&world->random, i == 0 ? 2000 : 8000);
+        if (ceilings->in_force[i] && db->ceilings_since_us[i] == 0)
+            db->ceilings_since_us[i] = old ? world->start_us - 3 * WORLD_DAY_US : world->now_us;
+    }
     world_trace(world, "ceilings generation %" PRId64, db->generation);
 }
 
@@ -88,6 +92,21 @@ static void free_partition(struct world *world, int topic, int partition)
         move(world, topic, partition, log->low);
     else if (mismatch >= 0)
         move(world, topic, partition, mismatch > log->low ? mismatch : log->low);
+}
+
+/* A log that was cut is for the one who frees its lane. */
+bool operator_seek(struct world *world, int topic, int partition, bool forward)
+{
+    const struct sim_log *log = &world->logs[topic][partition];
+    int64_t next = world->database.offsets[topic][partition].next_offset;
+    if (log->rewritten || next < log->low || world->now_us < world->database_back_us)
+        return false;
+    int64_t most = forward ? log->count - next : next - log->low;
+    if (most <= 0)
+        return false;
+    int64_t by = 1 + (int64_t)random_below(&world->random, (uint64_t)(most < 300 ? most : 300));
+    move(world, topic, partition, forward ? next + by : next - by);
+    return true;
 }
 
 static bool stopped(const struct world *world, int lane)

@@ -175,7 +175,7 @@ static void check_replays(struct world *world)
         if (world->logs[0][i].rewritten)
             return;
     if (world->topic_count > 1 || world->ceilings_changed || world->clocks_stepped ||
-        world->database.repartition_count > 0)
+        world->database.repartition_count > 0 || world->fault_counts[FAULT_SEEK] > 0)
         return;
     if (world->database.events.count)
         qsort(world->database.events.rows, world->database.events.count, sizeof(struct sim_event), by_offset);

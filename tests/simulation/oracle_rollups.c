@@ -73,12 +73,15 @@ decimal_t oracle_sum(const struct world *world, const char *customer, const char
     return sum;
 }
 
-static bool looked_at(const struct ceiling_catalogue *catalogue, const struct sim_counter *row)
+static bool looked_at(const struct world *world, const struct ceiling_catalogue *catalogue,
+                      const struct sim_counter *row)
 {
     for (size_t i = 0; i < catalogue->count; i++)
         if (catalogue->ceilings[i].period == row->period &&
-            text_equal(catalogue->ceilings[i].meter, text_of(row->meter)))
-            return true;
+            text_equal(catalogue->ceilings[i].meter, text_of(row->meter)) &&
+            ceiling_period_end(row->period, row->start_us) > catalogue->ceilings[i].created_at_us)
+            return ceiling_period_end(row->period, row->start_us) >
+                   world->now_us - CEILING_COUNTED_US + WORLD_HOUR_US;
     return false;
 }
 
@@ -94,14 +97,15 @@ static void check_counter(struct world *world, const struct sim_counter *row)
                    expected);
 }
 
-/* What no ceiling in force looks at is left as it was; what waits to be counted is not in yet. */
+/* What no ceiling in force looks at, or began after, is left as it was, and so is what is days old; what
+ * waits to be counted is not in yet. */
 static void check_counters(struct world *world)
 {
     struct ceiling_catalogue *catalogue = sim_catalogue(world);
     const struct sim_counter *rows = world->database.counters.rows;
     bool whole = world->database.pending.count == 0 && world_is_whole(world);
     for (size_t i = 0; whole && i < world->database.counters.count; i++)
-        if (looked_at(catalogue, &rows[i]))
+        if (looked_at(world, catalogue, &rows[i]))
             check_counter(world, &rows[i]);
     ceiling_catalogue_free(catalogue);
 }

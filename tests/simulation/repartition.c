@@ -28,12 +28,13 @@ enum sim_outcome world_outcome(const struct world *world, const struct sim_accou
 {
     const struct sim_database *db = &world->database;
     const struct sim_record *record = world_record(world, account->serial);
-    int32_t count = db->partition_count;
-    for (int i = db->repartition_count - 1; i >= 0; i--)
-        if (account->offset < db->repartitions[i].ends[account->topic][account->partition])
-            count = db->repartitions[i].from;
-    bool misplaced = world_lane_of(record->customer, count) != account->partition;
-    return record->outcome == SIM_GOOD && misplaced ? SIM_BAD : record->outcome;
+    bool right = world_lane_of(record->customer, account->partition_count) == account->partition;
+    for (int i = 0; i < db->repartition_count; i++)
+        if (db->repartitions[i].to <= account->partition_count &&
+            account->offset < db->repartitions[i].ends[account->topic][account->partition] &&
+            world_lane_of(record->customer, db->repartitions[i].from) == account->partition)
+            right = true; /* it was, when it came */
+    return record->outcome == SIM_GOOD && !right ? SIM_BAD : record->outcome;
 }
 
 /* --- ordering one --- */
@@ -147,9 +148,13 @@ void sim_repartition_look(struct world *world)
     int expected = sim_repartition_under_way(db) ? last(db)->to : db->partition_count;
     if (world->now_us < world->database_back_us || world->now_us < world->disk_full_until_us)
         return;
-    if (world->rehomes && db->partition_count > 0 && world->partition_count != expected)
+    bool due = world->rehomes && db->partition_count > 0 && world->partition_count != expected;
+    bool done = !due && sim_repartition_under_way(db) && all_have_come(world, last(db));
+    if ((due || done) && fault_strikes(world, FAULT_FAILOVER, 0.2))
+        sim_store_lag(world); /* what is written now is lost */
+    if (due)
         order(world);
-    else if (sim_repartition_under_way(db) && all_have_come(world, last(db)))
+    else if (done)
         finish(world);
 }
 

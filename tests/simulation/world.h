@@ -21,7 +21,7 @@ struct process {
     struct sim_tail tails[WORLD_PARTITIONS];
     int64_t flags_landed_us; /* messages of one producer keep their order */
     struct store_job *job;   /* with the store */
-    int64_t job_done_us;
+    int64_t job_began_us, job_done_us;
     enum job_fate job_fate;
     struct table streamed; /* struct sim_event: rows of the open transaction */
     uint64_t streamed_batch;
@@ -35,8 +35,10 @@ struct world {
     int64_t now_us; /* the true time */
     int64_t start_us;
     int topic_count, partition_count, process_count;
-    bool grown;   /* partitions were added */
-    bool rehomes; /* where partitions are added, somebody orders a repartition */
+    bool grown;             /* partitions were added */
+    int count_before;       /* the last time */
+    int64_t count_known_us; /* when brokers know of it */
+    bool rehomes;           /* where partitions are added, somebody orders a repartition */
     int64_t repartition_ids;
     bool faults;      /* still injecting */
     uint64_t enabled; /* which kinds this run knows */
@@ -92,6 +94,8 @@ int64_t process_wall_us(const struct process *process);
 void operator_new_ceilings(struct world *world);
 void operator_seal_day(struct world *world);
 void operator_look(struct world *world); /* frees what is stopped and needs a person */
+/* Sends a partition back, or forward over what is not counted then. False: not now. */
+bool operator_seek(struct world *world, int topic, int partition, bool forward);
 /* The first offset that was counted as another record than the log holds now, or the log's end if more was
  * counted than it holds; -1: none. */
 int64_t operator_mismatch(const struct world *world, int topic, int partition);
@@ -124,6 +128,7 @@ void sim_flags_free(struct world *world);
 struct store sim_store_port(struct process *process);
 void sim_store_disconnect(struct process *process); /* it died: what is under way may or may not be done */
 void sim_store_end_backend(struct process *process);
+bool sim_store_lag(struct world *world); /* the replica falls behind, and is promoted soon; false: it lags */
 void sim_store_fail_over(struct world *world);
 bool sim_store_stream(struct process *process, struct store_job *job);
 void sim_store_commit(struct process *process, struct store_job *job);

@@ -72,6 +72,8 @@ class Crew:
         process = self.take(number)
         if not process:
             return False
+        if not process.log():  # it is being loaded still: nothing of ours has heard the signal
+            expected = (*expected, -signal.SIGTERM)
         process.signal(signal.SIGTERM)
         if twice:
             process.signal(signal.SIGTERM)

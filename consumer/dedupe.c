@@ -134,6 +134,21 @@ static bool grow(struct dedupe *dedupe, uint32_t number)
     return rebuild(dedupe, shard, capacity_for(number, live + 1), live);
 }
 
+bool dedupe_reserve(struct dedupe *dedupe, size_t keys)
+{
+    size_t by_shard = keys / SHARDS + (keys % SHARDS > 0);
+    if (by_shard > UINT32_MAX / 2)
+        return false;
+    for (uint32_t number = 0; number < SHARDS; number++) {
+        struct shard *shard = &dedupe->shards[number];
+        uint32_t live = count_live(dedupe, shard);
+        uint32_t capacity = capacity_for(number, live + (uint32_t)by_shard);
+        if (capacity > shard->table.capacity && !rebuild(dedupe, shard, capacity, live))
+            return false;
+    }
+    return true;
+}
+
 static uint32_t shard_number(struct dedupe_key key)
 {
     return (uint32_t)(key.high >> (64 - SHARD_BITS));

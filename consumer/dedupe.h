@@ -31,6 +31,10 @@ struct dedupe *dedupe_new(void); /* NULL: out of memory */
  * thread. */
 void dedupe_free(struct dedupe *dedupe);
 
+/* Makes room for so many more keys at once, which takes as long as moving those that are there: no work for a
+ * polling thread. False: out of memory; what is there stays, and insertions make room for themselves. */
+bool dedupe_reserve(struct dedupe *dedupe, size_t keys);
+
 /* Starts fetching the slot of a key that will be asked for soon. */
 void dedupe_prefetch(const struct dedupe *dedupe, struct dedupe_key key);
 

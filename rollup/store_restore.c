@@ -2,6 +2,8 @@
  * events. Big results are read row by row. */
 #include "postgres_store_parts.h"
 
+#include "../consumer/dedupe_loader.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +13,9 @@ struct restoring {
     struct store_job *job;
     uint16_t day; /* of the segments being read; 0: something else is */
     bool lacks;   /* the former keys that the engine has do not serve */
+    struct dedupe_loader *loader;
+    size_t *own_keys; /* by index in job->lanes: how many there are to restore */
+    size_t former_keys;
 };
 
 static bool no_memory(struct restoring *r)
@@ -105,11 +110,32 @@ static void note_restored(struct restoring *r, size_t keys)
     atomic_store(&r->store->remaining_keys, keys < remaining ? remaining - keys : 0);
 }
 
-static bool note_remaining(void *context, const PGresult *result)
+static size_t note_remaining(struct restoring *r, int64_t size_bytes)
+{
+    size_t keys = (size_t)size_bytes / DEDUPE_SEGMENT_BYTES;
+    atomic_fetch_add(&r->store->remaining_keys, keys);
+    return keys;
+}
+
+static bool note_own(void *context, const PGresult *result)
 {
     struct restoring *r = context;
-    atomic_fetch_add(&r->store->remaining_keys, (uint64_t)pg_int8(result, 0, 0) / DEDUPE_SEGMENT_BYTES);
+    const struct store_lane *lane = lane_of(r, pg_int4(result, 0, 0));
+    r->own_keys[lane - r->job->lanes] += note_remaining(r, pg_int8(result, 0, 1));
     return true;
+}
+
+static bool note_former(void *context, const PGresult *result)
+{
+    struct restoring *r = context;
+    r->former_keys = note_remaining(r, pg_int8(result, 0, 0));
+    return true;
+}
+
+static bool load(struct restoring *r, struct dedupe *dedupe, struct text keys)
+{
+    return dedupe_loader_add(r->loader, dedupe, r->day, (const uint8_t *)keys.bytes, keys.length) ||
+           no_memory(r);
 }
 
 static bool add_segment(void *context, const PGresult *result)
@@ -120,8 +146,7 @@ static bool add_segment(void *context, const PGresult *result)
     if (keys.length % DEDUPE_SEGMENT_BYTES != 0)
         return pg_fail(&r->store->pg, PG_OTHER, "a dedupe segment of lane %d is damaged", lane->lane);
     note_restored(r, keys.length / DEDUPE_SEGMENT_BYTES);
-    return dedupe_segment_restore(lane->dedupe, r->day, (const uint8_t *)keys.bytes, keys.length) ||
-           no_memory(r);
+    return load(r, lane->dedupe, keys);
 }
 
 /* Days that all lanes have adopted have no table any more. */
@@ -135,26 +160,39 @@ static PGresult *list_segment_days(struct postgres_store *store)
 }
 
 /* What lies before the lanes were re-homed is everybody's: restore_former(). */
-static bool each_own(struct restoring *r, const char *columns,
+static bool each_own(struct restoring *r, const char *column, const char *by_lane,
                      bool (*row)(void *context, const PGresult *result))
 {
-    char table[STORE_NAME_BYTES], sql[200];
+    char table[STORE_NAME_BYTES], sql[240];
     store_day_name(table, "dedupe_segment", r->day);
-    snprintf(sql, sizeof sql, "SELECT %s FROM %s WHERE lane = ANY ($1) AND batch_id > %" PRId64, columns,
-             table, r->job->settings.rehomed_batch);
+    snprintf(sql, sizeof sql, "SELECT lane, %s FROM %s WHERE lane = ANY ($1) AND batch_id > %" PRId64 " %s",
+             column, table, r->job->settings.rehomed_batch, by_lane);
     return each(r, sql, row);
 }
 
 static bool restore_own(struct restoring *r)
 {
-    return each_own(r, "lane, keys", add_segment);
+    return each_own(r, "keys", "ORDER BY lane", add_segment);
 }
 
 #define SUM_BYTES "coalesce(sum(octet_length(keys)), 0)::bigint" /* keys are not read for it */
 
 static bool count_own(struct restoring *r)
 {
-    return each_own(r, SUM_BYTES, note_remaining);
+    return each_own(r, SUM_BYTES, "GROUP BY lane", note_own);
+}
+
+static bool finish_loading(struct restoring *r)
+{
+    return dedupe_loader_finish(r->loader) || no_memory(r);
+}
+
+static bool reserve_own(struct restoring *r)
+{
+    for (size_t i = 0; i < r->job->lane_count; i++)
+        if (!r->job->lanes[i].kept && !dedupe_reserve(r->job->lanes[i].dedupe, r->own_keys[i]))
+            return no_memory(r);
+    return true;
 }
 
 static bool add_former(void *context, const PGresult *result)
@@ -164,8 +202,7 @@ static bool add_former(void *context, const PGresult *result)
     if (keys.length % DEDUPE_SEGMENT_BYTES != 0)
         return pg_fail(&r->store->pg, PG_OTHER, "a dedupe segment of %d is damaged", r->day);
     note_restored(r, keys.length / DEDUPE_SEGMENT_BYTES);
-    return dedupe_segment_restore(r->job->former->keys, r->day, (const uint8_t *)keys.bytes, keys.length) ||
-           no_memory(r);
+    return load(r, r->job->former->keys, keys);
 }
 
 static bool is_open_for_any(const struct restoring *r)
@@ -200,7 +237,11 @@ static bool load_former_day(struct restoring *r)
     snprintf(sum, sizeof sum, "SELECT " SUM_BYTES " FROM %s WHERE batch_id < ALL ($1)", table);
     if (!is_open_for_any(r))
         return true;
-    if (!each_former(r, sum, note_remaining) || !each_former(r, sql, add_former))
+    if (!each_former(r, sum, note_former))
+        return false;
+    if (!dedupe_reserve(former->keys, r->former_keys))
+        return no_memory(r);
+    if (!each_former(r, sql, add_former) || !finish_loading(r))
         return false;
     return dedupe_day_count(former->keys, r->day) == 0 || former_add_day(former, r->day) || no_memory(r);
 }
@@ -259,13 +300,22 @@ static bool restore_former(struct restoring *r, const PGresult *days)
     return true;
 }
 
-static bool restore_keys(struct restoring *r)
+static bool load_keys(struct restoring *r)
 {
     PG_RESULT *days = list_segment_days(r->store);
+    return days && each_day(r, days, count_own) && reserve_own(r) && each_day(r, days, restore_own) &&
+           finish_loading(r) && restore_former(r, days);
+}
+
+static bool restore_keys(struct restoring *r)
+{
+    r->loader = dedupe_loader_new();
+    r->own_keys = calloc(r->job->lane_count, sizeof *r->own_keys);
     atomic_store(&r->store->remaining_keys, 0);
-    bool restored =
-        days && each_day(r, days, count_own) && each_day(r, days, restore_own) && restore_former(r, days);
+    bool restored = r->loader && r->own_keys ? load_keys(r) : no_memory(r);
     atomic_store(&r->store->remaining_keys, 0);
+    free(r->own_keys);
+    dedupe_loader_free(r->loader);
     return restored;
 }
 

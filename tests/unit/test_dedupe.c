@@ -2,7 +2,7 @@
 #include <check.h>
 #include <stdlib.h>
 
-#include "dedupe.h"
+#include "dedupe_loader.h"
 #include "tests/unit/dedupe_keys.h"
 
 static struct dedupe *new_dedupe(void)
@@ -201,6 +201,70 @@ START_TEST(a_malformed_segment_is_refused_whole)
 }
 END_TEST
 
+enum { LOADED_KEYS = 300000, LOADED_SEGMENT_KEYS = 700 };
+
+/* More than are gathered at a time, for two tables and days in turns. */
+static void load_all(struct dedupe_loader *loader, struct dedupe *const dedupes[2])
+{
+    static uint8_t segment[LOADED_SEGMENT_KEYS * DEDUPE_SEGMENT_BYTES];
+    for (uint64_t first = 0; first < LOADED_KEYS; first += LOADED_SEGMENT_KEYS) {
+        uint64_t count =
+            LOADED_KEYS - first < LOADED_SEGMENT_KEYS ? LOADED_KEYS - first : LOADED_SEGMENT_KEYS;
+        for (uint64_t i = 0; i < count; i++)
+            dedupe_segment_put(segment + i * DEDUPE_SEGMENT_BYTES, key_of(first + i), (uint32_t)(first + i));
+        uint16_t day = first > LOADED_KEYS - 10 * LOADED_SEGMENT_KEYS ? DAY + 1 : DAY;
+        ck_assert(dedupe_loader_add(loader, dedupes[0], day, segment, count * DEDUPE_SEGMENT_BYTES));
+        if (first % (100 * LOADED_SEGMENT_KEYS) == 0)
+            ck_assert(dedupe_loader_add(loader, dedupes[1], day, segment, DEDUPE_SEGMENT_BYTES));
+    }
+    ck_assert(!dedupe_loader_add(loader, dedupes[0], DAY, segment, sizeof segment - 1));
+    ck_assert(dedupe_loader_finish(loader));
+    ck_assert(dedupe_loader_finish(loader));
+}
+
+START_TEST(keys_that_are_loaded_are_there_as_if_inserted_one_by_one)
+{
+    struct dedupe *const dedupes[] = {new_dedupe(), new_dedupe()};
+    struct dedupe_loader *loader = dedupe_loader_new();
+    ck_assert_ptr_nonnull(loader);
+    assert_insert(dedupes[0], key_of(5), 77, DAY + 3, DEDUPE_NEW);
+    load_all(loader, dedupes);
+    dedupe_loader_free(loader);
+    ck_assert_uint_eq(dedupe_count(dedupes[0]), LOADED_KEYS);
+    ck_assert_uint_eq(dedupe_count(dedupes[1]), 5);
+    for (uint64_t i = 0; i < LOADED_KEYS; i++) {
+        uint32_t content;
+        uint16_t day;
+        bool found = dedupe_find(dedupes[0], key_of(i), &content, &day);
+        if (!found || content != (i == 5 ? 77 : i))
+            ck_abort_msg("key %d is not as it was stored", (int)i);
+    }
+    ck_assert_uint_gt(dedupe_day_count(dedupes[0], DAY + 1), LOADED_SEGMENT_KEYS);
+    dedupe_free(dedupes[0]);
+    dedupe_free(dedupes[1]);
+}
+END_TEST
+
+START_TEST(a_table_with_room_reserved_hardly_grows)
+{
+    struct dedupe *dedupe = new_dedupe();
+    for (uint64_t i = 0; i < 5000; i++)
+        assert_insert(dedupe, key_of(i), 1, (uint16_t)(DAY + i % 2), DEDUPE_NEW);
+    dedupe_forget(dedupe, DAY + 1);
+    ck_assert(dedupe_reserve(dedupe, 1000000));
+    size_t reserved_bytes = dedupe_bytes(dedupe);
+    for (uint64_t i = 0; i < 1000000; i++)
+        dedupe_insert(dedupe, key_of(i), 2, DAY);
+    ck_assert_uint_eq(dedupe_count(dedupe), 1000000);
+    ck_assert_uint_le(dedupe_bytes(dedupe), reserved_bytes + reserved_bytes / 20);
+    ck_assert_uint_le(dedupe_bytes(dedupe), 32 * 1000000);
+    ck_assert(dedupe_reserve(dedupe, 0));
+    assert_insert(dedupe, key_of(2), 1, DAY, DEDUPE_REPEAT);
+    assert_insert(dedupe, key_of(3), 2, DAY, DEDUPE_REPEAT);
+    dedupe_free(dedupe);
+}
+END_TEST
+
 START_TEST(a_lane_of_few_keys_takes_little_memory)
 {
     struct dedupe *dedupe = new_dedupe();
@@ -276,6 +340,8 @@ static TCase *promises(void)
     tcase_add_test(cases, a_segment_restores_what_was_put_into_it);
     tcase_add_test(cases, the_bytes_of_a_segment_never_change);
     tcase_add_test(cases, a_malformed_segment_is_refused_whole);
+    tcase_add_test(cases, keys_that_are_loaded_are_there_as_if_inserted_one_by_one);
+    tcase_add_test(cases, a_table_with_room_reserved_hardly_grows);
     tcase_add_test(cases, a_lane_of_few_keys_takes_little_memory);
     tcase_add_test(cases, a_key_takes_at_most_32_bytes);
     tcase_add_test(cases, memory_of_forgotten_keys_comes_back);

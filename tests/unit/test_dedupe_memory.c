@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "dedupe.h"
+#include "dedupe_loader.h"
 #include "tests/unit/dedupe_keys.h"
 #include "tests/unit/failing_memory.h"
 
@@ -111,6 +111,32 @@ START_TEST(no_memory_to_restore_is_said)
     ck_assert(!dedupe_segment_restore(dedupe, DAY, segment, sizeof segment));
     fail_no_allocation();
     ck_assert_uint_eq(dedupe_count(dedupe), 0);
+    dedupe_free(dedupe);
+}
+END_TEST
+
+START_TEST(no_memory_for_the_loader_is_no_loader)
+{
+    fail_allocations(0, 1);
+    ck_assert_ptr_null(dedupe_loader_new());
+    fail_no_allocation();
+    dedupe_loader_free(NULL);
+}
+END_TEST
+
+START_TEST(no_memory_to_reserve_loses_no_key)
+{
+    struct dedupe *dedupe = new_dedupe();
+    for (uint64_t i = 0; i < SWEPT_KEYS; i++)
+        assert_insert(dedupe, key_in(i, SWEPT_SHARDS), 0, DAY, DEDUPE_NEW);
+    for (uint64_t number = 0; number < 20; number++) {
+        fail_allocations(number, UINT64_MAX);
+        ck_assert(!dedupe_reserve(dedupe, 10000000));
+        fail_no_allocation();
+    }
+    ck_assert(!dedupe_reserve(dedupe, SIZE_MAX / 2));
+    for (uint64_t i = 0; i < SWEPT_KEYS; i++)
+        assert_insert(dedupe, key_in(i, SWEPT_SHARDS), 0, DAY, DEDUPE_REPEAT);
     dedupe_free(dedupe);
 }
 END_TEST
@@ -271,6 +297,8 @@ static TCase *failures(void)
     tcase_add_test(cases, pages_that_cannot_be_unmapped_do_no_harm);
     tcase_add_test(cases, no_memory_for_a_new_table_is_no_table);
     tcase_add_test(cases, no_memory_to_restore_is_said);
+    tcase_add_test(cases, no_memory_for_the_loader_is_no_loader);
+    tcase_add_test(cases, no_memory_to_reserve_loses_no_key);
     tcase_set_timeout(cases, 60);
     return cases;
 }

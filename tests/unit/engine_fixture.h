@@ -78,6 +78,7 @@ static struct world {
     void (*before)(struct store_job *job);
     void (*after)(struct store_job *job);
 
+    struct flag_event on_topic; /* what the enforcement topic holds at first; FLAG_NOTHING: nothing */
     struct flag_event flag_events[16];
     size_t flag_event_count;
     struct fake_flag sent[64];
@@ -396,6 +397,8 @@ static void flags_poll(void *self, struct flag_event *event)
 static void flags_tail(void *self, int32_t lane)
 {
     (void)self;
+    if (world.on_topic.kind == FLAG_SEEN)
+        world.flag_events[world.flag_event_count++] = world.on_topic;
     world.flag_events[world.flag_event_count++] = (struct flag_event){.kind = FLAG_CAUGHT_UP, .lane = lane};
 }
 

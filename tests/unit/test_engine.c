@@ -461,6 +461,30 @@ static void cut_log_and_refuse(struct store_job *job)
     world.logs[0][0].high = 0;
 }
 
+/* It may be said only once all is read that the former owner had read, which is when the batch is full. */
+START_TEST(a_flag_that_differs_from_a_former_owners_is_awaited_by_the_batch_that_decides_it)
+{
+    struct pipeline_options options = default_options();
+    options.max_rows = 1;
+    with_ceilings(1);
+    world.unacknowledged = true;
+    world.on_topic = (struct flag_event){
+        .kind = FLAG_SEEN,
+        .key = TEXT("[\"ann\",\"daily\",{}]"),
+        .value = TEXT("{\"type\":\"flag\",\"decision_id\":\"0123456789abcdef0123456789abcdef\","
+                      "\"state\":\"active\",\"expires_at\":\"2026-11-23T00:00:00Z\","
+                      "\"decided_at\":\"2026-11-22T09:00:00Z\","
+                      "\"event\":{\"topic\":\"usage\",\"partition\":0,\"offset\":0}}"),
+        .has_sequence = true,
+        .sequence = {1, 1}};
+    put_event(0, 0, "ann", "e1", 11);
+    run_lanes(&options, 1);
+    turns(150);
+    ck_assert_uint_eq(world.sent_count, 1);
+    ck_assert_int_eq(partition(0).committed, -1);
+}
+END_TEST
+
 START_TEST(a_flag_that_a_lost_record_caused_is_withdrawn_while_the_lane_goes_on)
 {
     struct pipeline_options options = default_options();
@@ -538,6 +562,7 @@ static Suite *suite(void)
         tests, after_half_a_minute_a_batch_is_committed_without_its_flags_acknowledged_and_that_is_said_once);
     tcase_add_test(
         tests, the_flags_of_a_lane_that_is_stopped_are_sent_and_awaited_before_its_last_batch_is_committed);
+    tcase_add_test(tests, a_flag_that_differs_from_a_former_owners_is_awaited_by_the_batch_that_decides_it);
     tcase_add_test(tests, a_flag_that_a_lost_record_caused_is_withdrawn_while_the_lane_goes_on);
     tcase_add_test(tests, trouble_with_the_enforcement_topic_is_said_and_strange_lanes_are_left_alone);
     tcase_add_test(tests, a_recovery_that_needs_a_person_is_said_and_tried_again);

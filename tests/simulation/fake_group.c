@@ -13,13 +13,14 @@ void sim_group_rebalance(struct world *world)
     }
 }
 
-static int members(const struct world *world, const struct process *self, int *rank)
+/* Those that read the topic. */
+static int members(const struct world *world, int topic, const struct process *self, int *rank)
 {
     int count = 0;
     for (int i = 0; i < world->process_count; i++) {
         if (&world->processes[i] == self)
             *rank = count;
-        count += world->processes[i].source.member;
+        count += world->processes[i].source.member && topic < world->processes[i].topic_count;
     }
     return count;
 }
@@ -33,24 +34,33 @@ static bool everybody_released(const struct world *world)
     return true;
 }
 
-static void assign(struct process *process, struct source_event *event)
+/* Returns how many partitions are listed now. */
+static size_t assign_topic(struct process *process, int topic, size_t listed)
 {
     struct world *world = process->world;
     struct sim_source *source = &process->source;
-    int rank = 0, count = members(world, process, &rank);
+    int rank = 0, count = members(world, topic, process, &rank);
     int share = world->partition_count / count, more = world->partition_count % count;
     int first = rank * share + (rank < more ? rank : more);
     int last = first + share + (rank < more);
-    size_t listed = 0;
-    for (int i = 0; i < world->partition_count; i++) {
-        source->assigned[i] = i >= first && i < last;
-        for (int t = 0; source->assigned[i] && t < world->topic_count; t++)
-            source->assigned_list[listed++] = (struct source_position){(uint32_t)t, i, 0};
+    for (int i = first; i < last; i++) {
+        source->assigned[i] = true;
+        source->assigned_list[listed++] = (struct source_position){(uint32_t)topic, i, 0};
     }
+    world_trace(world, "process %d is assigned %d..%d of %s", process->number, first, last - 1,
+                world_topics[topic]);
+    return listed;
+}
+
+static void assign(struct process *process, struct source_event *event)
+{
+    struct sim_source *source = &process->source;
+    size_t listed = 0;
+    for (int topic = 0; topic < process->topic_count; topic++)
+        listed = assign_topic(process, topic, listed);
     source->assign_due = false;
     *event = (struct source_event){
         .kind = SOURCE_ASSIGNED, .assigned = source->assigned_list, .assigned_count = listed};
-    world_trace(world, "process %d is assigned %d..%d", process->number, first, last - 1);
 }
 
 static bool any_assigned(const struct sim_source *source)

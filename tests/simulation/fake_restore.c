@@ -85,13 +85,14 @@ static void restore_ceilings(const struct world *world, struct store_lane *lane)
     restore_states(world, lane);
 }
 
-static void restore_pending(struct world *world, struct store_lane *lane)
+static void restore_pending(const struct process *process, struct store_lane *lane)
 {
+    const struct world *world = process->world;
     struct sim_pending *rows = world->database.pending.rows;
     lane->pending = arena_alloc(lane->arena, (world->database.pending.count + 1) * sizeof *lane->pending);
     for (size_t i = 0; i < world->database.pending.count; i++) {
         const struct sim_event *event = &rows[i].event;
-        if (rows[i].lane != lane->lane)
+        if (rows[i].lane != lane->lane || event->topic >= process->topic_count)
             continue;
         struct store_pending *pending = &lane->pending[lane->pending_count++];
         *pending = (struct store_pending){
@@ -110,7 +111,7 @@ static void choose_epoch(struct process *process, struct store_lane *lane)
 {
     int64_t epoch = lane->epoch_above;
     lane->kept = lane->kept_epoch != 0;
-    for (int t = 0; t < process->world->topic_count; t++) {
+    for (int t = 0; t < process->topic_count; t++) {
         const struct sim_offset *row = &process->world->database.offsets[t][lane->lane];
         if (row->epoch > epoch)
             epoch = row->epoch;
@@ -122,7 +123,7 @@ static void choose_epoch(struct process *process, struct store_lane *lane)
 
 static void own_rows(struct process *process, struct store_lane *lane)
 {
-    for (int t = 0; t < process->world->topic_count; t++) {
+    for (int t = 0; t < process->topic_count; t++) {
         struct sim_offset *row = &process->world->database.offsets[t][lane->lane];
         if (!row->exists)
             *row = (struct sim_offset){
@@ -179,7 +180,7 @@ void sim_store_take_lane(struct process *process, struct store_lane *lane)
         return;
     restore_keys(world, lane);
     restore_ceilings(world, lane);
-    restore_pending(world, lane);
+    restore_pending(process, lane);
 }
 
 void sim_store_read_settings(struct process *process, struct store_job *job)

@@ -12,6 +12,7 @@ const char *const fault_names[FAULT_KINDS] = {
     [FAULT_CLOCK_STEP] = "wall clock stepped",
     [FAULT_TIME_LEAP] = "time leapt",
     [FAULT_LONG_LEAP] = "time leapt by days",
+    [FAULT_TOPIC_LEFT_OUT] = "process without one of the topics",
     [FAULT_REBALANCE] = "rebalance",
     [FAULT_BROKERS_DOWN] = "brokers away",
     [FAULT_SLOW_FETCHES] = "slow fetches",

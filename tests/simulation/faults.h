@@ -13,6 +13,7 @@ enum fault_kind {
     FAULT_CLOCK_STEP,
     FAULT_TIME_LEAP,
     FAULT_LONG_LEAP,
+    FAULT_TOPIC_LEFT_OUT,
     /* brokers */
     FAULT_REBALANCE,
     FAULT_BROKERS_DOWN,

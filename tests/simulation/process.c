@@ -44,9 +44,12 @@ static void flag_done(void *self, int64_t since_decided_us, int64_t since_record
 void process_start(struct process *process)
 {
     struct world *world = process->world;
+    process->topic_count = world->topic_count;
+    if (world->topic_count > 1 && fault_strikes(world, FAULT_TOPIC_LEFT_OUT, 0.2))
+        process->topic_count = 1;
     struct pipeline_options options = {
         .topics = world_topics,
-        .topic_count = (size_t)world->topic_count,
+        .topic_count = (size_t)process->topic_count,
         .rules = {.max_age_us = 400 * WORLD_DAY_US, .max_future_us = 300 * WORLD_SECOND_US},
         .max_rows = 50 + (int64_t)random_below(&world->random, 500),
         .max_delay_us = WORLD_SECOND_US,

@@ -218,12 +218,16 @@ static bool all_is_committed(const struct world *world)
     return true;
 }
 
-/* Clocks are right again; what was sent on its way still arrives. */
+/* Clocks and configurations are right again; what was sent on its way still arrives. */
 static void end_faults(struct world *world)
 {
     world->faults = false;
-    for (int i = 0; i < world->process_count; i++)
-        world->processes[i].clock_ahead_us = 0;
+    for (int i = 0; i < world->process_count; i++) {
+        struct process *process = &world->processes[i];
+        process->clock_ahead_us = 0;
+        if (process->alive && process->topic_count < world->topic_count)
+            process_kill(process);
+    }
     world_trace(world, "no more faults");
 }
 

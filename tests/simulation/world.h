@@ -13,6 +13,7 @@ struct process {
     struct world *world;
     int number;
     bool alive, draining;
+    int topic_count;         /* by its configuration, which may be another than that of others */
     int64_t frozen_until_us; /* SIGSTOP */
     int64_t starts_us;       /* when a dead one comes back */
     int64_t clock_ahead_us;  /* of its wall clock */

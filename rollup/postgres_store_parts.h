@@ -95,6 +95,9 @@ bool store_write_segments(struct postgres_store *store, const struct batch *batc
 bool store_write_names(struct postgres_store *store, const struct batch *batch);
 bool store_write_rollups(struct postgres_store *store, const struct batch *batch);
 
+/* store_runs.c */
+bool store_write_runs(struct postgres_store *store, const struct batch *batch);
+
 /* store_ceilings.c. pending: adds the new, deletes the settled. */
 bool store_write_decisions(struct postgres_store *store, const struct batch *batch);
 bool store_write_counters(struct postgres_store *store, const struct batch *batch);

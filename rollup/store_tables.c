@@ -194,48 +194,7 @@ static bool write_hourly(struct postgres_store *store, const struct batch *batch
     return ok;
 }
 
-static void put_run(struct pg_columns *c, const struct run_row *row)
-{
-    pg_put_text(c, row->customer_id);
-    pg_put_text(c, row->run_id);
-    pg_put_text(c, row->agent_id);
-    pg_put_text(c, row->user_id);
-    pg_put_text(c, row->meter);
-    pg_put_text(c, row->model);
-    pg_put_text(c, row->parent_run_id);
-    pg_put_int8(c, row->events);
-    pg_put_numeric(c, row->quantity);
-    pg_put_time(c, row->first_event_us);
-    pg_put_time(c, row->last_event_us);
-}
-
-static bool write_runs(struct postgres_store *store, const struct batch *batch)
-{
-    static const char sql[] =
-        "INSERT INTO usage_run AS r (customer_id, run_id, agent_id, user_id, meter, model, parent_run_id, "
-        "events, "
-        "quantity, first_event_at, last_event_at) SELECT unnest($1), unnest($2), unnest($3), unnest($4), "
-        "unnest($5), unnest($6), unnest($7), unnest($8), unnest($9), unnest($10), unnest($11) "
-        "ON CONFLICT (customer_id, run_id, agent_id, user_id, meter, model) DO UPDATE SET "
-        "parent_run_id = CASE r.parent_run_id WHEN '' THEN excluded.parent_run_id ELSE r.parent_run_id END, "
-        "events = r.events + excluded.events, quantity = r.quantity + excluded.quantity, "
-        "first_event_at = least(r.first_event_at, excluded.first_event_at), "
-        "last_event_at = greatest(r.last_event_at, excluded.last_event_at)";
-    size_t count;
-    const struct run_row *rows = accumulator_runs(batch->accumulator, &count);
-    struct pg_columns columns;
-    pg_columns_begin(&columns, "tttttttjnzz");
-    bool ok = true;
-    for (size_t i = 0; ok && i < count; i++) {
-        put_run(&columns, &rows[i]);
-        ok = run_if_full(store, sql, &columns);
-    }
-    ok = ok && pg_columns_run(&store->pg, sql, &columns);
-    pg_columns_free(&columns);
-    return ok;
-}
-
 bool store_write_rollups(struct postgres_store *store, const struct batch *batch)
 {
-    return write_hourly(store, batch) && write_runs(store, batch);
+    return write_hourly(store, batch) && store_write_runs(store, batch);
 }

@@ -429,6 +429,40 @@ START_TEST(a_commit_that_rolled_back_is_none)
 }
 END_TEST
 
+/* What is known of a run decides how its rows are written, never what they say. */
+START_TEST(runs_that_begin_and_runs_that_go_on_are_counted_alike)
+{
+    static const char *const runs[][3] = {
+        {"r1", "r2", "r2"}, {"r2", "r3", "r2"}, {"r1", "r4", "r4"}, {"r0", "r5", "r6"}};
+    struct postgres_store *store = new_store();
+    struct batch *batch = new_batch();
+    struct taken taken;
+    take(store, 43, &taken);
+    for (int i = 0; i < 4 * 3; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "g%d", i);
+        struct event event = an_event(id, this_day_us() + i);
+        event.customer_id = TEXT("runner");
+        event.quantity = DECIMAL_ONE;
+        event.lifted[LIFTED_RUN_ID] = text_of(runs[i / 3][i % 3]);
+        event.meter = i == 5 ? TEXT("another") : TEXT("steps"); /* of a run that is known */
+        if (i % 3 == 0)
+            open_batch(batch, &taken);
+        accept_event(batch, &taken, &event);
+        if (i % 3 == 2)
+            commit(store, batch, &taken);
+    }
+    ck_assert_sql(
+        "r0 steps 1, r1 steps 2, r2 another 1, r2 steps 3, r3 steps 1, r4 steps 2, r5 steps 1, "
+        "r6 steps 1",
+        "SELECT string_agg(concat_ws(' ', run_id, meter, events), ', ' ORDER BY run_id, meter) FROM "
+        "usage_run WHERE customer_id = 'runner' AND quantity = events");
+    batch_free(batch);
+    taken_free(&taken);
+    postgres_store_free(store);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_test(tests, a_batch_lands_in_all_its_tables_or_in_none);
@@ -441,6 +475,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_batch_adds_to_every_sum_of_those_before);
     tcase_add_test(tests, names_of_a_batch_that_failed_are_written_with_the_next);
     tcase_add_test(tests, a_commit_that_rolled_back_is_none);
+    tcase_add_test(tests, runs_that_begin_and_runs_that_go_on_are_counted_alike);
     tcase_add_test(tests, a_row_that_postgresql_refuses_is_told_apart_from_other_errors);
     tcase_add_loop_test(tests, on_a_sealed_day_the_leaf_says_what_is_new, 0, 2);
 }

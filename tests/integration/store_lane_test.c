@@ -534,6 +534,43 @@ START_TEST(a_commit_that_is_still_under_way_is_waited_out)
 }
 END_TEST
 
+/* As an owner that was followed might, at the very moment that the new one has found the run to be new. */
+START_TEST(a_run_that_somebody_else_inserts_meanwhile_is_counted_when_the_batch_is_tried_again)
+{
+    struct postgres_store *store = new_store();
+    struct batch *batch = new_batch();
+    struct taken taken;
+    struct store_job job = {.kind = STORE_COMMIT, .batch = batch};
+    take(store, 44, &taken);
+    open_batch(batch, &taken);
+    struct event event = an_event("step", this_day_us());
+    event.lifted[LIFTED_RUN_ID] = TEXT("contested");
+    accept_event(batch, &taken, &event);
+    struct pg other = {0};
+    ck_assert(pg_open(&other, test_dsn(), "somebody"));
+    ck_assert(pg_run(&other, "BEGIN; INSERT INTO usage_run SELECT 'acme-co', 'contested', '', '', "
+                             "'llm_tokens_in', 'claude-4.5-sonnet', '', 1, 1, now(), now()"));
+    void *pair[] = {store, &job};
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, perform, pair), 0);
+    usleep(300000);
+    ck_assert(pg_run(&other, "COMMIT"));
+    pthread_join(thread, NULL);
+    ck_assert_msg(job.status == STORE_LOST, "status %d: %s", (int)job.status, job.detail);
+    struct store_fact fact = {.topic = 0, .partition = 44};
+    job = recover(store, &fact, 1);
+    ck_assert_done(job);
+    open_batch(batch, &taken);
+    accept_event(batch, &taken, &event);
+    commit(store, batch, &taken);
+    ck_assert_sql("2", "SELECT events FROM usage_run WHERE run_id = 'contested'");
+    pg_close(&other);
+    batch_free(batch);
+    taken_free(&taken);
+    postgres_store_free(store);
+}
+END_TEST
+
 START_TEST(an_interrupt_ends_a_job_that_waits)
 {
     struct postgres_store *store = new_store();
@@ -588,6 +625,8 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, dedupe_segments_stay_until_the_last_lane_has_adopted_the_seal);
     tcase_add_loop_test(tests, a_lost_connection_is_recovered_and_recorded_anew, 0, 2);
     tcase_add_test(tests, a_commit_that_is_still_under_way_is_waited_out);
+    tcase_add_test(tests,
+                   a_run_that_somebody_else_inserts_meanwhile_is_counted_when_the_batch_is_tried_again);
     tcase_add_test(tests, an_interrupt_ends_a_job_that_waits);
     tcase_add_test(tests, a_server_that_is_away_is_a_loss_and_not_an_error);
 }

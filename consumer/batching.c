@@ -128,6 +128,8 @@ static struct batch_day *stream_day_of(const struct pipeline *p, const struct ba
         return NULL;
     for (size_t i = 0; i < batch->day_count; i++) {
         struct batch_day *day = &batch->days[i];
+        if (day->left_out != batch->left_out)
+            continue; /* rare */
         if (p->open_stream_day == day->day)
             return day;
         if (!most || day->rows.size_bytes > most->rows.size_bytes)

@@ -349,6 +349,7 @@ static struct store_job *stream_job(struct pipeline *p)
     if (!job)
         return NULL;
     job->stream_day = p->open_stream_day = day->day;
+    job->stream_left_out = day->left_out;
     job->stream_batch = p->open->number;
     job->rows = day->rows;
     day->rows = p->spare;

@@ -44,12 +44,14 @@ bool batch_accept_at(struct batch *batch, const struct identity_secret *secret, 
                      const struct accumulator_place *place)
 {
     struct batch_partition *part = part_of(batch, partition);
-    struct batch_day *day = batch_day_of(batch, day_of(event->time_us));
+    uint32_t spare = copy_spare(event), left_out = batch->left_out & ~spare ? 0 : batch->left_out;
+    struct batch_day *day = batch_day_of(batch, day_of(event->time_us), left_out);
     if (!day || !buffer_reserve(&day->rows, copy_row_bound(event, origin)))
         return false;
     if (!accumulator_add_at(batch->accumulator, place, event))
         return false;
-    day->rows.size_bytes += copy_row(event, origin, day->rows.bytes + day->rows.size_bytes);
+    day->rows.size_bytes += copy_row_without(event, origin, left_out, day->rows.bytes + day->rows.size_bytes);
+    copy_census_add(&batch->census, spare);
     day->row_count++;
     identity_digest_add(&part->digest, secret, origin->offset, origin->payload);
     part->accepted++;

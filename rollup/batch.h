@@ -25,6 +25,8 @@ struct batch {
     size_t row_count;   /* accepted rows of open days */
     int64_t opened_at_us;
 
+    uint32_t left_out; /* columns that rows do without, unless one needs them */
+    struct copy_census census;
     struct batch_day *days;
     size_t day_count, day_capacity;
     struct batch_sealed *sealed;

@@ -16,7 +16,7 @@ enum { BUFFER_FIRST_BYTES = 64 << 10, BUFFER_STEP_BYTES = 32 << 20 };
 enum { QUIET_RESETS = 64, BUFFER_KEPT_BYTES = 1 << 20, LISTS_KEPT_BYTES = 4 << 20 };
 
 /* What lane and day a day or a segment is of: open addressing. */
-enum { NO_LANE = -1 }; /* a day's rows are all lanes' */
+enum { NO_LANE = -1, NO_LANE_ALL_COLUMNS = -2 }; /* a day's rows are all lanes' */
 struct index_slot {
     uint64_t key;
     uint32_t item; /* number in days or segments, plus 1; 0: empty */
@@ -116,18 +116,19 @@ static void index_put(struct batch_index *index, uint64_t key, size_t item)
     index->used++;
 }
 
-struct batch_day *batch_day_of(struct batch *batch, uint16_t day)
+struct batch_day *batch_day_of(struct batch *batch, uint16_t day, uint32_t left_out)
 {
     if (!index_reserve(batch->index))
         return NULL;
-    uint32_t item = index_slot_of(batch->index, index_key(NO_LANE, day))->item;
+    uint64_t key = index_key(left_out ? NO_LANE : NO_LANE_ALL_COLUMNS, day);
+    uint32_t item = index_slot_of(batch->index, key)->item;
     if (item > 0)
         return &batch->days[item - 1];
     if (!LIST_ROOM(batch->days, batch->day_count, batch->day_capacity))
         return NULL;
     struct batch_day *made = &batch->days[batch->day_count];
-    *made = (struct batch_day){.day = day, .rows = made->rows};
-    index_put(batch->index, index_key(NO_LANE, day), batch->day_count++);
+    *made = (struct batch_day){.day = day, .left_out = left_out, .rows = made->rows};
+    index_put(batch->index, key, batch->day_count++);
     return made;
 }
 
@@ -253,6 +254,7 @@ static void empty(struct batch *batch, bool keep_lists)
     struct batch fresh = {.arena = batch->arena,
                           .accumulator = batch->accumulator,
                           .index = batch->index,
+                          .left_out = copy_census_left_out(&batch->census, batch->left_out),
                           .days = batch->days,
                           .day_capacity = batch->day_capacity,
                           .segments = batch->segments,

@@ -16,8 +16,9 @@
     })
 void *batch_list_grow(void *list, size_t count, size_t *capacity, size_t item_bytes);
 
-/* The rows of an open day, the keys of a lane and day: made when first asked for. NULL: out of memory. */
-struct batch_day *batch_day_of(struct batch *batch, uint16_t day);
+/* The rows of an open day, without the columns that the batch leaves out or with all; the keys of a lane and
+ * day: made when first asked for. NULL: out of memory. */
+struct batch_day *batch_day_of(struct batch *batch, uint16_t day, uint32_t left_out);
 struct batch_segment *batch_segment_of(struct batch *batch, int32_t lane, uint16_t day);
 
 /* Copies texts, which the pointers name, into the arena, in place. False: out of memory, nothing changed. */

@@ -17,9 +17,11 @@ bool buffer_reserve(struct buffer *buffer, size_t more_bytes); /* behind size_by
 void buffer_reset(struct buffer *buffer);
 void buffer_free(struct buffer *buffer); /* leaves it zeroed */
 
-/* Rows of one open event day in binary COPY format, without header and trailer. */
+/* Rows of one open event day in binary COPY format, without header and trailer. A day that has rows with all
+ * columns, and others without what most events do not need, is there twice. */
 struct batch_day {
-    uint16_t day; /* days since 1970 */
+    uint16_t day;      /* days since 1970 */
+    uint32_t left_out; /* columns (copy.h) */
     struct buffer rows;
     size_t row_count;
     uint64_t rows_taken; /* of row_count: moved out to STORE_STREAM */

@@ -2,12 +2,25 @@
 
 #include <assert.h>
 #include <endian.h>
+#include <string.h>
+
+#define FIRST_COLUMNS                                                                                        \
+    "event_time, ingested_at, kafka_offset, kafka_partition, quantity, customer_id, event_id, kind, meter"
+#define LAST_COLUMNS "topic, payload"
 
 const char copy_columns[] =
-    "event_time, ingested_at, kafka_offset, kafka_partition, quantity, customer_id, event_id, "
-    "kind, meter, model, corrects, reason, provider, service_tier, gpu_type, agent_id, "
-    "run_id, parent_run_id, user_id, operation, tool_name, context_window, plan_tier, "
-    "credit_balance, contractual_cap, topic, payload";
+    FIRST_COLUMNS ", model, corrects, reason, provider, service_tier, gpu_type, agent_id, "
+                  "run_id, parent_run_id, user_id, operation, tool_name, context_window, plan_tier, "
+                  "credit_balance, contractual_cap, " LAST_COLUMNS;
+
+/* The bits of what can be left out. */
+enum { MODEL, CORRECTS, REASON, LIFTED, PLAN_TIER = LIFTED + LIFTED_COUNT, CREDIT_BALANCE, CONTRACTUAL_CAP };
+_Static_assert(CONTRACTUAL_CAP + 1 == COPY_SPARE_COLUMNS, "a bit for each");
+
+static const char *const spare_names[COPY_SPARE_COLUMNS] = {
+    "model",          "corrects",  "reason",         "provider",       "service_tier", "gpu_type",
+    "agent_id",       "run_id",    "parent_run_id",  "user_id",        "operation",    "tool_name",
+    "context_window", "plan_tier", "credit_balance", "contractual_cap"};
 
 enum {
     FIXED_FIELDS = 5,  /* event_time … quantity */
@@ -104,29 +117,101 @@ static uint8_t *put_numbers(uint8_t *out, const struct event *event, const struc
     return put_numeric(out, event->quantity);
 }
 
-static uint8_t *put_texts(uint8_t *out, const struct event *event)
+/* Those of the first so many bits that say nothing. */
+static uint32_t empty_ones(const struct text *texts, int count)
 {
-    assert(event->kind <= EVENT_RETRACTION);
-    out = put_text(out, event->customer_id);
-    out = put_text(out, event->event_id);
-    out = put_text(out, kind_names[event->kind]);
-    out = put_text(out, event->meter);
-    out = put_text(out, event->model);
-    out = put_text(out, event->corrects);
-    out = put_text(out, event->reason);
+    uint32_t spare = 0;
+    for (int i = 0; i < count; i++)
+        spare |= (uint32_t)(texts[i].length == 0) << i;
+    return spare;
+}
+
+uint32_t copy_spare(const struct event *event)
+{
+    uint32_t spare = empty_ones(event->lifted, LIFTED_COUNT) << LIFTED;
+    spare |= (uint32_t)(event->model.length == 0) << MODEL;
+    spare |= (uint32_t)(event->corrects.length == 0) << CORRECTS;
+    spare |= (uint32_t)(event->reason.length == 0) << REASON;
+    spare |= (uint32_t)(event->plan_tier.length == 0) << PLAN_TIER;
+    spare |= (uint32_t)!event->has_credit_balance << CREDIT_BALANCE;
+    return spare | (uint32_t)!event->has_contractual_cap << CONTRACTUAL_CAP;
+}
+
+void copy_columns_without(uint32_t left_out, char columns[COPY_COLUMNS_BYTES])
+{
+    _Static_assert(sizeof copy_columns <= COPY_COLUMNS_BYTES, "all have room");
+    char *end = stpcpy(columns, FIRST_COLUMNS);
+    for (int i = 0; i < COPY_SPARE_COLUMNS; i++)
+        if (!(left_out >> i & 1))
+            end = stpcpy(stpcpy(end, ", "), spare_names[i]);
+    stpcpy(end, ", " LAST_COLUMNS);
+}
+
+static uint8_t *put_spare_text(uint8_t *out, struct text text, uint32_t left_out, int bit)
+{
+    return left_out >> bit & 1 ? out : put_text(out, text);
+}
+
+static uint8_t *put_spare_numeric(uint8_t *out, bool present, decimal_t value, uint32_t left_out, int bit)
+{
+    return left_out >> bit & 1 ? out : put_numeric_or_null(out, present, value);
+}
+
+static uint8_t *put_spare(uint8_t *out, const struct event *event, uint32_t left_out)
+{
+    out = put_spare_text(out, event->model, left_out, MODEL);
+    out = put_spare_text(out, event->corrects, left_out, CORRECTS);
+    out = put_spare_text(out, event->reason, left_out, REASON);
     for (int i = 0; i < LIFTED_COUNT; i++)
-        out = put_text(out, event->lifted[i]);
-    return put_text(out, event->plan_tier);
+        out = put_spare_text(out, event->lifted[i], left_out, LIFTED + i);
+    out = put_spare_text(out, event->plan_tier, left_out, PLAN_TIER);
+    out = put_spare_numeric(out, event->has_credit_balance, event->credit_balance, left_out, CREDIT_BALANCE);
+    return put_spare_numeric(out, event->has_contractual_cap, event->contractual_cap, left_out,
+                             CONTRACTUAL_CAP);
+}
+
+size_t copy_row_without(const struct event *event, const struct copy_origin *origin, uint32_t left_out,
+                        uint8_t *out)
+{
+    assert(event->kind <= EVENT_RETRACTION && !(left_out & ~copy_spare(event)));
+    uint8_t *end = put_16(out, (uint16_t)(FIELDS - __builtin_popcount(left_out)));
+    end = put_numbers(end, event, origin);
+    end = put_text(end, event->customer_id);
+    end = put_text(end, event->event_id);
+    end = put_text(end, kind_names[event->kind]);
+    end = put_text(end, event->meter);
+    end = put_spare(end, event, left_out);
+    end = put_text(end, origin->topic);
+    end = put_text(end, origin->payload);
+    return (size_t)(end - out);
 }
 
 size_t copy_row(const struct event *event, const struct copy_origin *origin, uint8_t *out)
 {
-    uint8_t *end = put_16(out, FIELDS);
-    end = put_numbers(end, event, origin);
-    end = put_texts(end, event);
-    end = put_numeric_or_null(end, event->has_credit_balance, event->credit_balance);
-    end = put_numeric_or_null(end, event->has_contractual_cap, event->contractual_cap);
-    end = put_text(end, origin->topic);
-    end = put_text(end, origin->payload);
-    return (size_t)(end - out);
+    return copy_row_without(event, origin, 0, out);
+}
+
+/* --- what to leave out --- */
+
+/* One row in so many is looked at; from so many looks on they say something; a column that more than one in
+ * so many needs stays: each row that needs another goes by a COPY of its own batch's. */
+enum { CENSUS_STEP = 16, CENSUS_LOOKS = 64, CENSUS_RARE = 32 };
+
+void copy_census_add(struct copy_census *census, uint32_t spare)
+{
+    if (census->rows++ % CENSUS_STEP != 0)
+        return;
+    census->looked_at++;
+    for (int i = 0; i < COPY_SPARE_COLUMNS; i++)
+        census->needed[i] += !(spare >> i & 1);
+}
+
+uint32_t copy_census_left_out(const struct copy_census *census, uint32_t before)
+{
+    if (census->looked_at < CENSUS_LOOKS)
+        return before;
+    uint32_t left_out = 0;
+    for (int i = 0; i < COPY_SPARE_COLUMNS; i++)
+        left_out |= (uint32_t)(census->needed[i] <= census->looked_at / CENSUS_RARE) << i;
+    return left_out;
 }

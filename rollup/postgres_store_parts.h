@@ -79,7 +79,7 @@ bool store_need_day(struct postgres_store *store, uint16_t day); /* makes its le
 bool store_make_partitions(struct postgres_store *store);        /* those of now */
 
 /* store_rows.c. COPY into a day's leaf. refuse: marks a job that failed at raw rows. */
-bool store_copy_begin(struct postgres_store *store, uint16_t day);
+bool store_copy_begin(struct postgres_store *store, uint16_t day, uint32_t left_out);
 bool store_copy_bytes(struct postgres_store *store, const void *bytes, size_t size);
 bool store_copy_end(struct postgres_store *store, int64_t *rows);
 void store_refuse(struct postgres_store *store, struct store_job *job);

@@ -103,11 +103,13 @@ struct store_job {
     char detail[512]; /* a sentence for a person unless STORE_DONE */
     int64_t elapsed_us;
 
-    struct batch *batch;   /* COMMIT; its day `stream_day` had its first rows streamed, if that is not 0 */
-    struct buffer rows;    /* STREAM: moved here from the batch; given back empty, for reuse */
-    uint16_t stream_day;   /* STREAM, COMMIT: the day whose COPY is open; 0: none */
-    uint64_t stream_batch; /* STREAM: number of the batch that the rows are of */
-    int32_t *fenced_lanes; /* COMMIT out, if FENCED: malloc'd, given to the engine */
+    struct batch *batch; /* COMMIT; its day `stream_day` had its first rows streamed, if that is not 0 */
+    struct buffer rows;  /* STREAM: moved here from the batch; given back empty, for reuse */
+    uint16_t stream_day; /* STREAM, COMMIT: the day whose COPY is open; 0: none. Streamed are rows that leave
+                            out what the batch does */
+    uint32_t stream_left_out; /* STREAM: the batch's left_out */
+    uint64_t stream_batch;    /* STREAM: number of the batch that the rows are of */
+    int32_t *fenced_lanes;    /* COMMIT out, if FENCED: malloc'd, given to the engine */
     size_t fenced_count;
 
     struct store_lane *lanes; /* TAKEOVER */

@@ -65,11 +65,12 @@ static bool leaf_is_gone(struct postgres_store *store, uint16_t day)
     return false;
 }
 
-bool store_copy_begin(struct postgres_store *store, uint16_t day)
+bool store_copy_begin(struct postgres_store *store, uint16_t day, uint32_t left_out)
 {
-    char leaf[STORE_NAME_BYTES], sql[512];
+    char leaf[STORE_NAME_BYTES], columns[COPY_COLUMNS_BYTES], sql[COPY_COLUMNS_BYTES + 100];
     store_day_name(leaf, "usage_event", day);
-    snprintf(sql, sizeof sql, "COPY %s (%s) FROM STDIN (FORMAT binary)", leaf, copy_columns);
+    copy_columns_without(left_out, columns);
+    snprintf(sql, sizeof sql, "COPY %s (%s) FROM STDIN (FORMAT binary)", leaf, columns);
     PGresult *result = PQexec(store->pg.connection, sql);
     if (!pg_expect(&store->pg, result, PGRES_COPY_IN))
         return leaf_is_gone(store, day);
@@ -84,7 +85,7 @@ bool store_stream(struct postgres_store *store, struct store_job *job)
         if (store->in_transaction)
             store_rollback(store); /* another batch's, that was given up */
         if (!store_need_day(store, job->stream_day) || !open_batch(store) ||
-            !store_copy_begin(store, job->stream_day))
+            !store_copy_begin(store, job->stream_day, job->stream_left_out))
             return false;
         store->copy_batch = job->stream_batch;
     }
@@ -107,7 +108,7 @@ static bool write_day(struct postgres_store *store, const struct batch_day *day,
 {
     if (day->row_count == 0 && !streamed)
         return true;
-    if (!streamed && (!store_need_day(store, day->day) || !store_copy_begin(store, day->day)))
+    if (!streamed && (!store_need_day(store, day->day) || !store_copy_begin(store, day->day, day->left_out)))
         return false;
     return store_copy_bytes(store, day->rows.bytes, day->rows.size_bytes) && close_copy(store, day);
 }
@@ -117,8 +118,9 @@ static bool write_days(struct postgres_store *store, const struct batch *batch, 
 {
     for (int turn = 0; turn < 2; turn++)
         for (size_t i = 0; i < batch->day_count; i++) {
-            bool streamed = stream_day && batch->days[i].day == stream_day;
-            if (streamed == (turn == 0) && !write_day(store, &batch->days[i], streamed))
+            const struct batch_day *day = &batch->days[i];
+            bool streamed = stream_day && day->day == stream_day && day->left_out == batch->left_out;
+            if (streamed == (turn == 0) && !write_day(store, day, streamed))
                 return false;
         }
     return true;

@@ -189,7 +189,7 @@ static bool write_day(struct asking *asking, uint16_t day)
     store_day_name(leaf, "usage_event", day);
     if (!store_need_day(store, day) || !find_repeats(asking, day, leaf) || !find_new(asking, day, &count))
         return false;
-    return count == 0 || (store_copy_begin(store, day) && send_new(asking, day) && end_copy(store, count));
+    return count == 0 || (store_copy_begin(store, day, 0) && send_new(asking, day) && end_copy(store, count));
 }
 
 /* Each day is asked about once. */

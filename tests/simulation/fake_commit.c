@@ -13,6 +13,7 @@ enum {
     COPY_CUSTOMER = 5,
     COPY_EVENT_ID = 6,
     COPY_METER = 8,
+    COPY_SPARE = 9, /* the first one that may be left out */
     COPY_TOPIC = 25,
     COPY_FIELDS = 27
 };
@@ -36,10 +37,18 @@ static uint64_t big_endian(const void *from, size_t size)
     return value;
 }
 
-static const uint8_t *split_row(const uint8_t *at, struct text fields[COPY_FIELDS])
+static bool is_left_out(uint32_t left_out, int field)
+{
+    int bit = field - COPY_SPARE;
+    return bit >= 0 && bit < COPY_SPARE_COLUMNS && left_out >> bit & 1;
+}
+
+static const uint8_t *split_row(const uint8_t *at, uint32_t left_out, struct text fields[COPY_FIELDS])
 {
     at += 2;
     for (int i = 0; i < COPY_FIELDS; i++) {
+        if (is_left_out(left_out, i))
+            continue;
         int32_t length = (int32_t)big_endian(at, 4);
         at += 4;
         fields[i] = (struct text){(const char *)at, length < 0 ? 0 : (uint32_t)length};
@@ -48,15 +57,15 @@ static const uint8_t *split_row(const uint8_t *at, struct text fields[COPY_FIELD
     return at;
 }
 
-static const uint8_t *parse_row(struct world *world, const uint8_t *at, const uint8_t *end,
+static const uint8_t *parse_row(struct world *world, const uint8_t *at, const uint8_t *end, uint32_t left_out,
                                 struct sim_event *event)
 {
     struct text fields[COPY_FIELDS] = {0};
-    if (end - at < 2 || big_endian(at, 2) != COPY_FIELDS) {
+    if (end - at < 2 || big_endian(at, 2) != (uint64_t)(COPY_FIELDS - __builtin_popcount(left_out))) {
         world_fail(world, "a COPY row has %d fields", (int)big_endian(at, 2));
         return end;
     }
-    at = split_row(at, fields);
+    at = split_row(at, left_out, fields);
     event->event_us = (int64_t)big_endian(fields[COPY_TIME].bytes, 8) + POSTGRES_EPOCH_US;
     event->offset = (int64_t)big_endian(fields[COPY_OFFSET].bytes, 8);
     event->partition = (int32_t)big_endian(fields[COPY_PARTITION].bytes, 4);
@@ -83,14 +92,14 @@ static bool acceptable(const struct process *process, const struct sim_event *ev
 }
 
 /* False: PostgreSQL refuses one of them. */
-static bool stream_rows(struct process *process, const struct buffer *rows)
+static bool stream_rows(struct process *process, const struct buffer *rows, uint32_t left_out)
 {
     if (rows->size_bytes == 0)
         return true;
     const uint8_t *at = rows->bytes, *end = rows->bytes + rows->size_bytes;
     while (at < end && !process->world->failure) {
         struct sim_event *event = table_add(&process->streamed, sizeof *event);
-        at = parse_row(process->world, at, end, event);
+        at = parse_row(process->world, at, end, left_out, event);
         if (!acceptable(process, event))
             return false;
     }
@@ -103,7 +112,7 @@ bool sim_store_stream(struct process *process, struct store_job *job)
     if (process->streamed_batch != job->stream_batch)
         process->streamed.count = 0;
     process->streamed_batch = job->stream_batch;
-    bool taken = stream_rows(process, &job->rows);
+    bool taken = stream_rows(process, &job->rows, job->stream_left_out);
     if (!taken)
         process->streamed.count = 0;
     return taken;
@@ -114,7 +123,7 @@ static bool sealed_acceptable(const struct process *process, const struct batch 
     for (size_t i = 0; i < batch->sealed_count; i++) {
         struct sim_event event = {0};
         const uint8_t *row = (const uint8_t *)batch->sealed[i].row.bytes;
-        parse_row(process->world, row, row + batch->sealed[i].row.length, &event);
+        parse_row(process->world, row, row + batch->sealed[i].row.length, 0, &event);
         if (!acceptable(process, &event))
             return false;
     }
@@ -468,7 +477,7 @@ void sim_store_commit(struct process *process, struct store_job *job)
         world_fail(process->world, "what was streamed is of another batch than the one that is committed");
     bool acceptable_rows = sealed_acceptable(process, batch);
     for (size_t i = 0; acceptable_rows && i < batch->day_count; i++)
-        acceptable_rows = stream_rows(process, &batch->days[i].rows);
+        acceptable_rows = stream_rows(process, &batch->days[i].rows, batch->days[i].left_out);
     if (!acceptable_rows)
         job->status = STORE_REFUSED;
     else if (fenced(process->world, batch, job))

@@ -463,6 +463,42 @@ START_TEST(runs_that_begin_and_runs_that_go_on_are_counted_alike)
 }
 END_TEST
 
+START_TEST(rows_say_the_same_whether_columns_are_left_out_or_not)
+{
+    struct postgres_store *store = new_store();
+    struct batch *batch = new_batch();
+    struct taken taken;
+    struct store_job job;
+    uint16_t day = 0;
+    take(store, 45, &taken);
+    open_batch(batch, &taken);
+    for (int i = 0; i < 6; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "n%d", i);
+        struct event event = an_event(id, this_day_us() - (i == 5 ? DAY_US : 0));
+        event.lifted[LIFTED_USER_ID] = TEXT("u1");
+        if (i == 0)
+            batch->left_out = copy_spare(&event);
+        if (i == 2)
+            event.lifted[LIFTED_CONTEXT_WINDOW] = TEXT("200k");
+        event.has_credit_balance = i == 3;
+        accept_event(batch, &taken, &event);
+        if (i == 1)
+            day = stream(store, batch, STORE_DONE);
+    }
+    ck_assert_uint_eq(batch->day_count, 3);
+    commit_job(store, batch, day, &job);
+    ck_assert_done(job);
+    ck_assert_sql("n0|u1|, n1|u1|, n2|u1|200k, n3|u1||0.000000000, n4|u1|, n5|u1|",
+                  "SELECT string_agg(concat_ws('|', event_id, user_id, context_window, credit_balance), ', ' "
+                  "ORDER BY event_id) FROM usage_event WHERE kafka_partition = 45 AND plan_tier || corrects "
+                  "|| reason = '' AND contractual_cap IS NULL AND model = 'claude-4.5-sonnet'");
+    batch_free(batch);
+    taken_free(&taken);
+    postgres_store_free(store);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_test(tests, a_batch_lands_in_all_its_tables_or_in_none);
@@ -476,6 +512,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, names_of_a_batch_that_failed_are_written_with_the_next);
     tcase_add_test(tests, a_commit_that_rolled_back_is_none);
     tcase_add_test(tests, runs_that_begin_and_runs_that_go_on_are_counted_alike);
+    tcase_add_test(tests, rows_say_the_same_whether_columns_are_left_out_or_not);
     tcase_add_test(tests, a_row_that_postgresql_refuses_is_told_apart_from_other_errors);
     tcase_add_loop_test(tests, on_a_sealed_day_the_leaf_says_what_is_new, 0, 2);
 }

@@ -265,8 +265,8 @@ static void check_once(const struct attempt *attempt)
 {
     const char *name = attempt->customer;
     ck_assert_sql(
-        "8 8",
-        "SELECT count(*) || ' ' || count(DISTINCT event_id) FROM usage_event WHERE customer_id = '%s'", name);
+        "8 8", "SELECT count(*) || ' ' || count(DISTINCT event_id) FROM usage_event WHERE customer_id = '%s'",
+        name);
     ck_assert_sql("8 99600.000000000",
                   "SELECT sum(events) || ' ' || sum(quantity) FROM usage_hourly WHERE customer_id = '%s'",
                   name);

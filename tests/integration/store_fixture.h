@@ -218,6 +218,7 @@ static inline uint16_t stream(struct postgres_store *store, struct batch *batch,
     struct store_job job = {.kind = STORE_STREAM,
                             .rows = batch->days[0].rows,
                             .stream_day = batch->days[0].day,
+                            .stream_left_out = batch->days[0].left_out,
                             .stream_batch = batch->number};
     batch->days[0].rows = (struct buffer){0};
     batch->days[0].rows_taken = batch->days[0].row_count;

@@ -165,7 +165,7 @@ static void store_sealed(struct world *world, struct batch *batch)
         struct batch_sealed *late = &batch->sealed[i];
         struct sim_event event = {0};
         const uint8_t *row = (const uint8_t *)late->row.bytes;
-        parse_row(world, row, row + late->row.length, &event);
+        parse_row(world, row, row + late->row.length, 0, &event);
         const struct sim_event *first = find_event(world, &event);
         if (first) {
             batch_sealed_repeated(batch, i, first->quantity != event.quantity);

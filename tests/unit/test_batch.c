@@ -21,6 +21,12 @@ static void setup(void)
                        .topic = 0, .partition = lane, .first_offset = 100, .next_offset = 100}));
 }
 
+static void empty_batch(void)
+{
+    batch_reset(batch);
+    ck_assert(batch_add_partition(batch, &(struct batch_partition){.first_offset = 100, .next_offset = 100}));
+}
+
 static void teardown(void)
 {
     batch_free(batch);
@@ -80,6 +86,26 @@ START_TEST(accepted_events_are_rows_of_their_day_and_counted_once_each)
     ck_assert_int_eq(batch->partitions[1].accepted, 1);
     ck_assert_uint_eq(batch->row_count, 3);
     ck_assert_uint_eq(batch->event_count, 3);
+}
+END_TEST
+
+START_TEST(rows_that_need_a_column_that_others_do_without_are_kept_apart)
+{
+    for (int round = 0; round < 2; round++) {
+        struct event event = event_on(TODAY, 1);
+        struct copy_origin origin = origin_at(0, 100);
+        uint32_t left_out = round == 0 ? 0 : copy_spare(&event);
+        ck_assert_uint_eq(batch->left_out, left_out);
+        for (int i = 0; i < 1000; i++) {
+            event.reason = i == 500 ? TEXT("why") : TEXT("");
+            ck_assert(batch_accept(batch, &secret, 0, &event, &origin));
+        }
+        ck_assert_uint_eq(batch->day_count, round == 0 ? 1 : 2);
+        ck_assert_uint_eq(batch->days[0].left_out, left_out);
+        ck_assert_uint_eq(batch->days[0].row_count, round == 0 ? 1000 : 999);
+        ck_assert(round == 0 || batch->days[1].left_out == 0);
+        empty_batch();
+    }
 }
 END_TEST
 
@@ -430,6 +456,7 @@ int main(void)
     TCase *tcase = tcase_create("batch");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, accepted_events_are_rows_of_their_day_and_counted_once_each);
+    tcase_add_test(tcase, rows_that_need_a_column_that_others_do_without_are_kept_apart);
     tcase_add_test(tcase, accepted_events_are_in_the_rollups_and_the_digest);
     tcase_add_test(tcase, an_event_of_a_sealed_day_waits_with_all_that_it_needs);
     tcase_add_test(tcase, the_stores_answer_counts_a_sealed_event_exactly_once);

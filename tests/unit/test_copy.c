@@ -194,6 +194,69 @@ START_TEST(header_and_trailer_are_those_of_the_manual)
 }
 END_TEST
 
+/* What is left out has its default, as PostgreSQL sees to. */
+static size_t read_row_without(const uint8_t *row, uint32_t left_out, struct field fields[COLUMNS])
+{
+    char columns[COPY_COLUMNS_BYTES];
+    copy_columns_without(left_out, columns);
+    for (int i = 0; i < COLUMNS; i++)
+        fields[i] = (struct field){(const uint8_t *)"", 0};
+    fields[column("credit_balance")].bytes = fields[column("contractual_cap")].bytes = NULL;
+    const uint8_t *at = row;
+    uint64_t count = read_integer(&at, 2);
+    for (char *rest = columns; rest; count--) {
+        char *word = strsep(&rest, ",");
+        struct field *field = &fields[column(word + strspn(word, " "))];
+        uint32_t length = (uint32_t)read_integer(&at, 4);
+        *field = length == UINT32_MAX ? (struct field){NULL, 0} : (struct field){at, length};
+        at += field->length;
+    }
+    ck_assert_uint_eq(count, 0);
+    return (size_t)(at - row);
+}
+
+static void expect_the_same_without(const struct event *event, const struct copy_origin *origin,
+                                    uint32_t left_out)
+{
+    struct field fields[COLUMNS];
+    uint8_t *row = malloc(copy_row_bound(event, origin));
+    ck_assert_ptr_nonnull(row);
+    size_t size_bytes = copy_row_without(event, origin, left_out, row);
+    ck_assert_uint_eq(read_row_without(row, left_out, fields), size_bytes);
+    expect_row(fields, event, origin);
+    free(row);
+}
+
+START_TEST(what_may_be_left_out_is_what_says_nothing)
+{
+    struct event event = plain_event();
+    struct copy_origin origin = plain_origin();
+    char columns[COPY_COLUMNS_BYTES];
+    ck_assert_uint_eq(copy_spare(&event), (1 << COPY_SPARE_COLUMNS) - 1);
+    expect_the_same_without(&event, &origin, copy_spare(&event));
+    copy_columns_without(0, columns);
+    ck_assert_str_eq(columns, copy_columns);
+    event.has_credit_balance = true;
+    event.model = TEXT("m");
+    ck_assert_int_eq(__builtin_popcount(copy_spare(&event)), COPY_SPARE_COLUMNS - 2);
+    expect_the_same_without(&event, &origin, copy_spare(&event));
+}
+END_TEST
+
+START_TEST(what_nearly_all_rows_do_without_is_left_out_of_the_next)
+{
+    struct copy_census census = {0};
+    ck_assert_uint_eq(copy_census_left_out(&census, 5), 5); /* nothing is known yet */
+    for (int i = 0; i < 10000; i++)
+        copy_census_add(&census, i % 3 == 0 ? 4 : i % 101 == 0 ? 8 : 12);
+    ck_assert_uint_eq(copy_census_left_out(&census, 5), 4);
+    census = (struct copy_census){0};
+    for (int i = 0; i < 10000; i++)
+        copy_census_add(&census, i % 101 == 0 ? 4 : 12);
+    ck_assert_uint_eq(copy_census_left_out(&census, 5), 12);
+}
+END_TEST
+
 static uint64_t random_state;
 
 static uint64_t random_below(uint64_t limit)
@@ -258,6 +321,8 @@ START_TEST(any_event_reads_back_field_by_field)
         struct field fields[COLUMNS];
         ck_assert_uint_eq(read_row(row, fields), size_bytes);
         expect_row(fields, &event, &origin);
+        expect_the_same_without(&event, &origin,
+                                copy_spare(&event) & (uint32_t)random_below(1 << COPY_SPARE_COLUMNS));
         free(row);
     }
 }
@@ -281,6 +346,8 @@ int main(void)
 {
     Suite *suite = suite_create("copy");
     TCase *tcase = tcase_create("copy");
+    tcase_add_test(tcase, what_may_be_left_out_is_what_says_nothing);
+    tcase_add_test(tcase, what_nearly_all_rows_do_without_is_left_out_of_the_next);
     tcase_add_test(tcase, a_row_has_the_bytes_that_postgresql_expects);
     tcase_add_test(tcase, header_and_trailer_are_those_of_the_manual);
     tcase_add_loop_test(tcase, any_event_reads_back_field_by_field, 0, 5);

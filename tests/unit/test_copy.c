@@ -321,8 +321,9 @@ START_TEST(any_event_reads_back_field_by_field)
         struct field fields[COLUMNS];
         ck_assert_uint_eq(read_row(row, fields), size_bytes);
         expect_row(fields, &event, &origin);
-        expect_the_same_without(&event, &origin,
-                                copy_spare(&event) & (uint32_t)random_below(1 << COPY_SPARE_COLUMNS));
+        if (round % 16 == 0)
+            expect_the_same_without(&event, &origin,
+                                    copy_spare(&event) & (uint32_t)random_below(1 << COPY_SPARE_COLUMNS));
         free(row);
     }
 }

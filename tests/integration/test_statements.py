@@ -2,7 +2,7 @@
 spread over several servers, or be the bookkeeping of one lane. deploy/SCALING.md rests on it."""
 import re
 
-from enforcing import apply, ceiling, use, wait_adopted
+from enforcing import apply, ceiling, in_force_for, use, wait_adopted
 from stack import wait_until
 from test_sealing import old_use, seal
 
@@ -34,6 +34,7 @@ def kind_of(statement):
 def batches_of_all_kinds(scene):
     """Today's events and a sealed day's, repeats, decisions, refused records."""
     apply(scene, ceiling("cap", 10))
+    in_force_for(scene, "40 days")
     scene.usagebox.start()
     wait_adopted(scene)
     scene.produce(*[old_use(f"cust-{n % 9}", 1) for n in range(60)])

@@ -3,6 +3,10 @@
 
 enum { STREAM_BYTES = 256 << 10 }; /* so many rows are worth a trip to the store */
 
+/* Many times batch.max_delay while there is a backlog: nothing that is looked at later is fresh, and a rollup
+ * row is upserted once a batch, so that a slow PostgreSQL would get the most upserts for its rows. */
+enum { DELAYS_BEHIND = 10 };
+
 bool batching_join(struct pipeline *p, struct lane *lane)
 {
     lane->opened = lane_mark(lane);
@@ -169,7 +173,7 @@ static bool batch_is_due(const struct pipeline *p, const struct batch *batch)
     int64_t age_us = p->steady_us - batch->opened_at_us;
     if (p->close_asked || has_all_rows(p, batch) || holds_too_much(p, batch))
         return true;
-    return age_us >= (p->behind ? 3 : 1) * p->options.max_delay_us;
+    return age_us >= (p->behind ? DELAYS_BEHIND : 1) * p->options.max_delay_us;
 }
 
 static bool collect_change(void *self, const struct ceiling_change *change)

@@ -194,7 +194,7 @@ size_t copy_row(const struct event *event, const struct copy_origin *origin, uin
 /* --- what to leave out --- */
 
 /* One row in so many is looked at; from so many looks on they say something; a column that more than one in
- * so many needs stays: each row that needs another goes by a COPY of its own batch's. */
+ * so many needs stays. Rows that need another one have a COPY of their own. */
 enum { CENSUS_STEP = 8, CENSUS_LOOKS = 8, CENSUS_RARE = 32 };
 
 void copy_census_add(struct copy_census *census, uint32_t spare)

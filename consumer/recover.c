@@ -70,9 +70,9 @@ static enum fate lane_fate(const struct pipeline *p, const struct store_job *job
     return fate;
 }
 
-/* A lane that saw no record in the doubtful batch can't tell; one that did speaks for the whole transaction.
- */
-static bool doubt_was_committed(const struct pipeline *p, const struct store_job *job)
+/* A lane that saw no record in the doubtful batch can't tell, nor can one that somebody else has taken over;
+ * one that did speaks for the whole transaction. Nobody may be left who can. */
+static bool doubt_was_committed(const struct pipeline *p, const struct store_job *job, bool *told)
 {
     bool committed = false, unchanged = false;
     for (size_t i = 0; i < p->lane_count; i++) {
@@ -83,6 +83,7 @@ static bool doubt_was_committed(const struct pipeline *p, const struct store_job
         committed |= fate == FATE_COMMITTED;
         unchanged |= fate == FATE_UNCHANGED;
     }
+    *told = committed || unchanged;
     return committed && !unchanged;
 }
 
@@ -113,14 +114,6 @@ static bool doubt_is_idle(const struct pipeline *p)
            !batch->settled_count && !batch->change_count && batch->learned == PARTITIONER_UNKNOWN;
 }
 
-static bool any_row_moved(const struct pipeline *p)
-{
-    for (size_t i = 0; p->closed && i < p->closed->partition_count; i++)
-        if (p->closed->partitions[i].next_offset != p->closed->partitions[i].first_offset)
-            return true;
-    return false;
-}
-
 static void drop_everything(struct pipeline *p)
 {
     for (size_t i = 0; i < p->lane_count; i++) {
@@ -141,13 +134,13 @@ static void forget_settings(struct pipeline *p)
 
 static void recovered(struct pipeline *p, struct store_job *job)
 {
-    bool in_doubt = p->in_doubt && p->closed;
-    bool committed = in_doubt && doubt_was_committed(p, job);
+    bool in_doubt = p->in_doubt && p->closed, told = false;
+    bool committed = in_doubt && doubt_was_committed(p, job, &told);
     engine_note(p, NOTE_INFO, -1, "PostgreSQL is back%s",
                 !in_doubt   ? ""
                 : committed ? ": the batch in doubt was committed"
                             : ": the batch in doubt was not committed");
-    if (in_doubt && !committed && !any_row_moved(p) && !doubt_is_idle(p))
+    if (in_doubt && !told && !doubt_is_idle(p))
         drop_everything(p);
     drop_gone(p, job, committed);
     if (committed) {

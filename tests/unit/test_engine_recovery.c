@@ -125,6 +125,35 @@ static void note_kept_epoch(struct store_job *job)
         kept_epoch = job->lanes[0].kept_epoch;
 }
 
+/* Committed with something of lane 0 that no offset tells of; then lane 1, whose record it was, is taken
+ * over. */
+static void committed_unheard_and_followed(struct store_job *job)
+{
+    static const uint16_t day = 20000;
+    if (job->kind == STORE_COMMIT && job->batch->row_count > 0 && !world.answers[STORE_COMMIT]) {
+        ck_assert(batch_adopt_seal(job->batch, 0, day));
+        commit(job->batch);
+        world.answers[STORE_COMMIT] = STORE_LOST;
+    } else if (job->kind == STORE_RECOVER) {
+        world.rows[0][1].epoch++;
+    } else if (job->kind == STORE_TAKEOVER && job->lanes[0].lane == 0) {
+        kept_epoch = job->lanes[0].kept_epoch;
+    }
+}
+
+START_TEST(where_no_lane_is_left_that_can_tell_what_was_in_doubt_all_are_restored)
+{
+    struct pipeline_options options = default_options();
+    run_lanes(&options, 2);
+    turns(200);
+    world.before = committed_unheard_and_followed;
+    put_event(0, 1, "cat", "e1", 1);
+    turns(300);
+    ck_assert_msg(noted("the batch in doubt was not committed"), "%s", world.notes);
+    ck_assert_int_eq(kept_epoch, 0);
+}
+END_TEST
+
 /* Its commit is under way, or its connection was lost meanwhile. */
 START_TEST(a_lane_revoked_while_its_commit_is_in_doubt_is_restored_and_not_continued)
 {
@@ -493,6 +522,7 @@ static Suite *suite(void)
     tcase_add_test(tests, nothing_else_is_asked_of_the_store_while_rows_of_a_batch_are_on_their_way);
     tcase_add_test(tests, an_offset_row_of_another_owner_says_nothing_of_the_batch_in_doubt);
     tcase_add_test(tests, lanes_without_a_record_in_the_batch_in_doubt_leave_the_answer_to_the_others);
+    tcase_add_test(tests, where_no_lane_is_left_that_can_tell_what_was_in_doubt_all_are_restored);
     tcase_add_loop_test(tests, a_lane_revoked_while_its_commit_is_in_doubt_is_restored_and_not_continued, 0,
                         2);
     tcase_add_test(tests,

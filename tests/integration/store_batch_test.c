@@ -207,6 +207,33 @@ START_TEST(rows_streamed_for_a_batch_that_was_given_up_never_land)
 }
 END_TEST
 
+/* Whether it streams rows itself or not. */
+START_TEST(a_batch_that_follows_one_that_was_given_up_is_committed_with_its_own_rows_alone)
+{
+    struct postgres_store *store = new_store();
+    struct batch *batch = new_batch();
+    struct taken taken;
+    struct store_job job;
+    int32_t lane = 43 + _i;
+    take(store, lane, &taken);
+    uint16_t day = 0;
+    for (int i = 0; i < 2; i++) {
+        open_batch(batch, &taken);
+        batch->number = (uint64_t)i + 1;
+        struct event event = an_event(i == 0 ? "given-up" : "kept", this_day_us());
+        accept_event(batch, &taken, &event);
+        day = i == 0 || _i == 0 ? stream(store, batch, STORE_DONE) : 0;
+    }
+    commit_job(store, batch, day, &job);
+    ck_assert_done(job);
+    ck_assert_sql("kept", "SELECT string_agg(event_id, ',') FROM usage_event WHERE kafka_partition = %d",
+                  lane);
+    batch_free(batch);
+    taken_free(&taken);
+    postgres_store_free(store);
+}
+END_TEST
+
 START_TEST(what_was_streamed_is_dropped_when_another_job_comes)
 {
     struct postgres_store *store = new_store();
@@ -506,6 +533,8 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, offsets_that_do_not_add_up_are_not_committed);
     tcase_add_test(tests, streamed_and_late_rows_land_together);
     tcase_add_test(tests, rows_streamed_for_a_batch_that_was_given_up_never_land);
+    tcase_add_loop_test(
+        tests, a_batch_that_follows_one_that_was_given_up_is_committed_with_its_own_rows_alone, 0, 2);
     tcase_add_test(tests, what_was_streamed_is_dropped_when_another_job_comes);
     tcase_add_test(tests, a_batch_is_not_committed_twice);
     tcase_add_test(tests, a_batch_adds_to_every_sum_of_those_before);

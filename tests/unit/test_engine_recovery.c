@@ -20,6 +20,29 @@ static void read_two(const struct pipeline_options *options)
     ck_assert_int_eq(partition(0).committed, 2);
 }
 
+static struct ceiling_catalogue *one_ceiling(void)
+{
+    struct ceiling_catalogue *catalogue = ceiling_catalogue_new(1);
+    const struct ceiling ceiling = {.name = TEXT("daily"),
+                                    .version = 1,
+                                    .who_kind = WHO_EVERYONE,
+                                    .meter = TEXT("tokens"),
+                                    .period = PERIOD_DAY,
+                                    .policy = POLICY_HARD_STOP,
+                                    .limit = 10 * DECIMAL_ONE,
+                                    .clear_level = 10 * DECIMAL_ONE};
+    if (!catalogue || !ceiling_catalogue_add(catalogue, &ceiling))
+        abort();
+    catalogue->generation = world.catalogue_generation;
+    return catalogue;
+}
+
+static void with_ceilings(void)
+{
+    world.catalogue = one_ceiling;
+    world.catalogue_generation = world.lane_generation = 1;
+}
+
 /* --- what is thrown away --- */
 
 START_TEST(what_a_log_lacks_at_its_begin_is_a_gap_after_a_rewind_too)
@@ -63,6 +86,51 @@ START_TEST(nothing_else_is_asked_of_the_store_while_rows_of_a_batch_are_on_their
     turns(700);
     ck_assert_uint_ge(world.jobs[STORE_STREAM], 1);
     ck_assert_int_eq(partition(0).committed, LOG_RECORDS);
+}
+END_TEST
+
+static void refuse_rows(struct store_job *job)
+{
+    if (job->kind == STORE_COMMIT && job->batch->row_count > 0)
+        world.answers[STORE_COMMIT] = STORE_REFUSED;
+}
+
+START_TEST(what_a_row_had_decided_that_postgresql_refuses_is_never_said)
+{
+    struct pipeline_options options = default_options();
+    with_ceilings();
+    world.queue_full = true; /* it was decided, and could not be sent yet */
+    world.before = refuse_rows;
+    put_event(0, 0, "ann", "e1", 11);
+    run_lanes(&options, 1);
+    for (int i = 0; i < 5; i++, turns(120))
+        pass(30 * SECOND_US);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->dead[REFUSAL_STORE_REFUSED], 1);
+    world.queue_full = false;
+    turns(200);
+    ck_assert_uint_eq(world.sent_count, 0);
+}
+END_TEST
+
+/* Each time others: what is missing both times is none of it. */
+START_TEST(records_that_a_client_skips_are_asked_for_until_two_answers_agree)
+{
+    struct pipeline_options options = default_options();
+    run_lanes(&options, 1);
+    struct fake_log *log = &world.logs[0][0];
+    log->high = 5;
+    for (int i = 0; i < 5; i++)
+        put_event(0, 0, "ann", (const char *[]){"e5", "e6", "e7", "e8", "e9"}[i], 1);
+    turns(1);
+    for (int i = 0; i < 3; i++)
+        log->records[i].offset = -1; /* skipped */
+    turns(1);
+    for (int i = 0; i < 3; i++)
+        log->records[i].offset = 5 + i;
+    turns(200);
+    ck_assert_int_eq(partition(0).committed, 10);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->holes, 5);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->accepted, 5);
 }
 END_TEST
 
@@ -178,29 +246,6 @@ END_TEST
 
 /* --- late events --- */
 
-static struct ceiling_catalogue *one_ceiling(void)
-{
-    struct ceiling_catalogue *catalogue = ceiling_catalogue_new(1);
-    const struct ceiling ceiling = {.name = TEXT("daily"),
-                                    .version = 1,
-                                    .who_kind = WHO_EVERYONE,
-                                    .meter = TEXT("tokens"),
-                                    .period = PERIOD_DAY,
-                                    .policy = POLICY_HARD_STOP,
-                                    .limit = 10 * DECIMAL_ONE,
-                                    .clear_level = 10 * DECIMAL_ONE};
-    if (!catalogue || !ceiling_catalogue_add(catalogue, &ceiling))
-        abort();
-    catalogue->generation = world.catalogue_generation;
-    return catalogue;
-}
-
-static void with_ceilings(void)
-{
-    world.catalogue = one_ceiling;
-    world.catalogue_generation = world.lane_generation = 1;
-}
-
 static void accept_late(struct store_job *job)
 {
     note_kept_epoch(job);
@@ -264,6 +309,20 @@ START_TEST(what_a_lane_decided_before_it_was_stopped_is_committed_behind_its_fla
     turns(300);
     ck_assert_int_eq(world.rows[0][0].next_offset, 1);
     ck_assert_int_eq(phase(0), LANE_RUNNING);
+}
+END_TEST
+
+/* A store that was lost may have taken its epochs with it: who published under them may still. */
+START_TEST(a_lane_is_taken_over_with_an_epoch_above_all_on_the_enforcement_topic)
+{
+    struct pipeline_options options = default_options();
+    begin(&options);
+    assign(1);
+    world.flag_events[world.flag_event_count++] = (struct flag_event){
+        .kind = FLAG_SEEN, .key = TEXT("[\"ann\",\"daily\",{}]"), .has_sequence = true, .sequence = {41, 1}};
+    turns(30);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert_int_eq(partition(0).epoch, 42);
 }
 END_TEST
 
@@ -520,6 +579,8 @@ static Suite *suite(void)
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, what_a_log_lacks_at_its_begin_is_a_gap_after_a_rewind_too);
     tcase_add_test(tests, nothing_else_is_asked_of_the_store_while_rows_of_a_batch_are_on_their_way);
+    tcase_add_test(tests, what_a_row_had_decided_that_postgresql_refuses_is_never_said);
+    tcase_add_test(tests, records_that_a_client_skips_are_asked_for_until_two_answers_agree);
     tcase_add_test(tests, an_offset_row_of_another_owner_says_nothing_of_the_batch_in_doubt);
     tcase_add_test(tests, lanes_without_a_record_in_the_batch_in_doubt_leave_the_answer_to_the_others);
     tcase_add_test(tests, where_no_lane_is_left_that_can_tell_what_was_in_doubt_all_are_restored);
@@ -529,14 +590,19 @@ static Suite *suite(void)
                    late_events_accepted_after_their_lane_was_stopped_are_counted_once_it_is_taken_over_anew);
     tcase_add_loop_test(tests, what_a_lane_decided_before_it_was_stopped_is_committed_behind_its_flags_too, 0,
                         2);
+    tcase_add_test(tests, a_lane_is_taken_over_with_an_epoch_above_all_on_the_enforcement_topic);
     tcase_add_test(tests, a_rehomed_lane_says_that_its_flags_are_out_only_once_it_has_compared_them);
     tcase_add_test(tests, former_keys_are_held_until_the_last_of_their_days_is_sealed);
     tcase_add_test(tests, of_a_log_made_anew_and_read_on_the_witness_tells);
     tcase_add_test(tests, a_log_made_anew_while_it_is_read_stops_the_lane_though_more_of_it_was_committed);
     tcase_add_test(tests, a_record_read_after_the_question_is_no_witness);
     tcase_add_test(tests, the_answer_to_a_question_that_was_asked_anew_says_nothing);
-    tcase_add_test(tests, without_its_store_it_decides_a_million_events_ahead_and_no_more);
     suite_add_tcase(suite, tests);
+    TCase *large = tcase_create("large");
+    tcase_add_checked_fixture(large, NULL, teardown);
+    tcase_set_timeout(large, 600); /* seconds of computing, on a machine that may be busy */
+    tcase_add_test(large, without_its_store_it_decides_a_million_events_ahead_and_no_more);
+    suite_add_tcase(suite, large);
     return suite;
 }
 

@@ -21,7 +21,7 @@ LIBS := -lrdkafka -lpq -lyaml -lmicrohttpd $(CORE_LIBS) -lstdc++ -lpthread
 
 # The pure core: memory only. tests/purity.sh holds its symbols against the list of what it may touch.
 CORE := consumer/event% consumer/document% consumer/timestamp consumer/sentence consumer/dedupe% consumer/former consumer/block_pool consumer/json_load \
-        consumer/partitioner consumer/identity \
+        consumer/partitioner consumer/identity consumer/siphash% \
         consumer/ceiling% consumer/flag% consumer/lookup consumer/rows consumer/intern consumer/arena consumer/pipeline consumer/lane% consumer/intake \
         consumer/settle consumer/rehome consumer/recover consumer/batching consumer/takeover consumer/probing consumer/enforce \
         rollup/decimal rollup/accumulator rollup/batch rollup/batch_memory rollup/copy rollup/json_text

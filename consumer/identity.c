@@ -1,6 +1,6 @@
 #include "identity.h"
 
-#include "siphash.h"
+#include "siphash_many.h"
 
 /* What a hash is of comes first in what is hashed, so that no two uses ever hash the same bytes. */
 enum domain { DOMAIN_KEY = 1, DOMAIN_CONTENT, DOMAIN_FINGERPRINT, DOMAIN_DIGEST };
@@ -74,6 +74,109 @@ uint32_t identity_content(const struct identity_secret *secret, const struct eve
     for (int i = 0; i < LIFTED_COUNT; i++)
         put_text(&hash, secret, event->lifted[i]);
     return (uint32_t)end(hash).low;
+}
+
+/* --- side by side: what the functions above hash piece by piece is joined --- */
+
+_Static_assert((int)IDENTITY_SIDES == (int)SIPHASH_SIDES, "as many as are hashed at once");
+enum {
+    WORD_BYTES = 8, /* what a copy may write behind its end */
+    TEXT_BOUND_BYTES = TEXT_PREFIX_BYTES + TEXT_WHOLE_BYTES,
+    KEY_BOUND_BYTES = 1 + 3 * TEXT_BOUND_BYTES,
+    CONTENT_TEXTS = 2 + LIFTED_COUNT,
+    CONTENT_BOUND_BYTES = 1 + 1 + 16 + 1 + 8 + CONTENT_TEXTS * TEXT_BOUND_BYTES,
+    DIGEST_BYTES = 1 + 8 + 1 + 16
+};
+
+/* The low `count` bytes of a value. */
+static inline char *join(char *out, uint64_t value, size_t count)
+{
+    value = htole64(value);
+    memcpy(out, &value, WORD_BYTES);
+    return out + count;
+}
+
+static inline char *join_text(char *out, const struct identity_secret *secret, struct text text)
+{
+    out = join(out, text.length, TEXT_PREFIX_BYTES);
+    if (text.length > TEXT_WHOLE_BYTES) {
+        struct siphash own = siphash_begin(secret->bytes);
+        uint64_t words[2];
+        siphash_put_bytes(&own, text.bytes, text.length);
+        siphash_end(own, words);
+        return join(join(out, words[0], 8), words[1], 8);
+    }
+    size_t left = text.length;
+    for (; left >= WORD_BYTES; left -= WORD_BYTES, text.bytes += WORD_BYTES)
+        out = join(out, siphash_load(text.bytes), WORD_BYTES);
+    return left > 0 ? join(out, siphash_load_part(text.bytes, left), left) : out;
+}
+
+static char *join_key(char *out, const struct identity_secret *secret, const struct event *event)
+{
+    out = join(out, DOMAIN_KEY, 1);
+    out = join_text(out, secret, event->customer_id);
+    out = join_text(out, secret, event->meter);
+    return join_text(out, secret, event->event_id);
+}
+
+static char *join_content(char *out, const struct identity_secret *secret, const struct event *event)
+{
+    out = join(out, DOMAIN_CONTENT | (uint64_t)event->kind << 8, 2);
+    out = join(out, (uint64_t)event->quantity, 8);
+    out = join(out, (uint64_t)((unsigned __int128)event->quantity >> 64), 8);
+    out = join(out, event->time_defaulted, 1);
+    if (!event->time_defaulted)
+        out = join(out, (uint64_t)event->time_us, 8);
+    out = join_text(out, secret, event->corrects);
+    out = join_text(out, secret, event->model);
+    for (int i = 0; i < LIFTED_COUNT; i++)
+        out = join_text(out, secret, event->lifted[i]);
+    return out;
+}
+
+static struct text between(const char *from, const char *to)
+{
+    return (struct text){from, (uint32_t)(to - from)};
+}
+
+void identity_many(const struct identity_secret *secret, const struct event *const *events, size_t count,
+                   struct identity *identities)
+{
+    char joined[IDENTITY_SIDES * (KEY_BOUND_BYTES + CONTENT_BOUND_BYTES) + WORD_BYTES], *end = joined;
+    struct text keys[IDENTITY_SIDES] = {0}, contents[IDENTITY_SIDES] = {0};
+    uint64_t words[IDENTITY_SIDES][2];
+    for (size_t i = 0; i < count; i++) {
+        char *first = end, *second = join_key(first, secret, events[i]);
+        end = join_content(second, secret, events[i]);
+        keys[i] = between(first, second);
+        contents[i] = between(second, end);
+    }
+    siphash_many(secret->bytes, keys, count, words);
+    for (size_t i = 0; i < count; i++)
+        identities[i].key = (struct dedupe_key){.low = words[i][0], .high = words[i][1]};
+    siphash_many(secret->bytes, contents, count, words);
+    for (size_t i = 0; i < count; i++)
+        identities[i].content = (uint32_t)words[i][0];
+}
+
+void identity_digests(const struct identity_secret *secret, const struct record *records, size_t count,
+                      struct digest *digests)
+{
+    char joined[IDENTITY_SIDES][DIGEST_BYTES + WORD_BYTES];
+    struct text texts[IDENTITY_SIDES] = {0};
+    uint64_t words[IDENTITY_SIDES][2];
+    for (size_t i = 0; i < count; i++)
+        texts[i] = records[i].value;
+    siphash_many(secret->bytes, texts, count, words);
+    for (size_t i = 0; i < count; i++) {
+        char *end = join(join(joined[i], DOMAIN_DIGEST, 1), (uint64_t)records[i].offset, 8);
+        end = join(end, records[i].value.bytes != NULL, 1);
+        texts[i] = between(joined[i], join(join(end, words[i][0], 8), words[i][1], 8));
+    }
+    siphash_many(secret->bytes, texts, count, words);
+    for (size_t i = 0; i < count; i++)
+        digests[i].sum = (unsigned __int128)words[i][1] << 64 | words[i][0];
 }
 
 uint64_t identity_fingerprint(const struct identity_secret *secret, const struct record *record)

@@ -27,6 +27,15 @@ struct dedupe_key identity_key(const struct identity_secret *secret, const struc
  * other metadata are left out. */
 uint32_t identity_content(const struct identity_secret *secret, const struct event *event);
 
+/* Both of some events, side by side, which takes half the time. */
+enum { IDENTITY_SIDES = 8 };
+struct identity {
+    struct dedupe_key key;
+    uint32_t content;
+};
+void identity_many(const struct identity_secret *secret, const struct event *const *events, size_t count,
+                   struct identity *identities); /* count: up to IDENTITY_SIDES */
+
 /* A 64-bit fingerprint of a record: timestamp (8 bytes), key and value (payloads). Tells a recreated topic
  * from the one that was read. */
 uint64_t identity_fingerprint(const struct identity_secret *secret, const struct record *record);
@@ -38,5 +47,9 @@ struct digest {
 };
 void identity_digest_add(struct digest *digest, const struct identity_secret *secret, int64_t offset,
                          struct text payload);
+
+/* What each of some records adds to the sum; count: up to IDENTITY_SIDES. */
+void identity_digests(const struct identity_secret *secret, const struct record *records, size_t count,
+                      struct digest *digests);
 
 #endif

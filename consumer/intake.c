@@ -5,7 +5,8 @@
 #include <stdio.h>
 
 enum { MISPLACED_ALERT_RECORDS = 1000 };
-#define TRICKLE_US (ENGINE_SECOND_US / 10) /* from one poll of records to the next beyond the memory limit */
+#define TRICKLE_US (ENGINE_SECOND_US / 10) /* from one poll of records to the next beyond the memory limit   \
+                                            */
 
 static bool over_memory(const struct pipeline *p)
 {
@@ -139,8 +140,8 @@ struct glimpse {
     enum refusal refusal;
     bool sealed; /* its day: neither key nor place are known */
     uint16_t day;
-    uint32_t content;
-    struct dedupe_key key;
+    struct identity identity;
+    struct digest digest;           /* unless deciding ahead, as the next */
     struct accumulator_place place; /* unless deciding ahead */
 };
 
@@ -187,13 +188,14 @@ static void suspect(const struct intake *in)
 static bool take_new(struct intake *in, const struct glimpse *glimpse, const struct copy_origin *origin)
 {
     struct pipeline *p = in->p;
-    if (!lane_journal(in->lane, glimpse->key)) {
-        dedupe_remove(in->lane->dedupe, glimpse->key);
+    if (!lane_journal(in->lane, glimpse->identity.key)) {
+        dedupe_remove(in->lane->dedupe, glimpse->identity.key);
         return false;
     }
-    if (!p->ahead &&
-        (!batch_accept_at(p->open, &p->secret, in->topic->row, &glimpse->event, origin, &glimpse->place) ||
-         !batch_segment_add(p->open, in->lane->number, glimpse->day, glimpse->key, glimpse->content)))
+    if (!p->ahead && (!batch_accept_at(p->open, in->topic->row, &glimpse->event, origin, &glimpse->place,
+                                       &glimpse->digest) ||
+                      !batch_segment_add(p->open, in->lane->number, glimpse->day, glimpse->identity.key,
+                                         glimpse->identity.content)))
         return false;
     if (!p->ahead)
         suspect(in);
@@ -232,13 +234,13 @@ static bool take_event(struct intake *in, const struct glimpse *glimpse)
     if (glimpse->sealed)
         return defer(in, event, &origin);
     uint32_t former;
-    if (lane_find_former(lane, glimpse->key, &former))
-        return take_repeat(in, event, &origin, former == glimpse->content);
-    switch (dedupe_insert(lane->dedupe, glimpse->key, glimpse->content, glimpse->day)) {
+    if (lane_find_former(lane, glimpse->identity.key, &former))
+        return take_repeat(in, event, &origin, former == glimpse->identity.content);
+    switch (dedupe_insert(lane->dedupe, glimpse->identity.key, glimpse->identity.content, glimpse->day)) {
     case DEDUPE_NEW:
         if (!lane_day_adopting(lane, glimpse->day))
             return take_new(in, glimpse, &origin);
-        dedupe_remove(lane->dedupe, glimpse->key);
+        dedupe_remove(lane->dedupe, glimpse->identity.key);
         return defer(in, event, &origin);
     case DEDUPE_REPEAT:
         return take_repeat(in, event, &origin, true);
@@ -289,22 +291,54 @@ static void glimpse_at(const struct intake *in, const struct record *record, str
     glimpse->sealed = lane_day_sealed(in->lane, glimpse->day);
     if (glimpse->sealed)
         return;
-    glimpse->key = identity_key(&p->secret, &glimpse->event);
-    glimpse->content = identity_content(&p->secret, &glimpse->event);
     if (!p->ahead)
         glimpse->place = accumulator_locate(p->open->accumulator, &glimpse->event);
 }
 
-/* Several at a time: they are fetched from memory side by side. */
+/* Those whose keys are of use. */
+static bool is_looked_up(const struct glimpse *glimpse)
+{
+    return glimpse->refusal == REFUSAL_NONE && !glimpse->sealed;
+}
+
+static void hash_glimpses(const struct pipeline *p, const struct record *records, size_t count,
+                          struct glimpse *glimpses)
+{
+    const struct event *events[IDENTITY_SIDES];
+    struct identity identities[IDENTITY_SIDES];
+    struct digest digests[IDENTITY_SIDES];
+    size_t hashed = 0;
+    for (size_t i = 0; i < count; i++)
+        if (is_looked_up(&glimpses[i]))
+            events[hashed++] = &glimpses[i].event;
+    if (hashed == 0)
+        return;
+    identity_many(&p->secret, events, hashed, identities);
+    if (!p->ahead)
+        identity_digests(&p->secret, records, count, digests);
+    hashed = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!is_looked_up(&glimpses[i]))
+            continue;
+        glimpses[i].identity = identities[hashed++];
+        if (!p->ahead)
+            glimpses[i].digest = digests[i];
+    }
+}
+
+/* Several at a time: they are hashed, and fetched from memory, side by side. */
 static void take_glimpses(const struct intake *in, const struct record *records, size_t count,
                           struct glimpse glimpses[GLIMPSES])
 {
     for (size_t i = 0; i < count; i++)
         glimpse_at(in, &records[i], &glimpses[i]);
+    for (size_t i = 0; i < count; i += IDENTITY_SIDES)
+        hash_glimpses(in->p, records + i, count - i < IDENTITY_SIDES ? count - i : IDENTITY_SIDES,
+                      glimpses + i);
     for (size_t i = 0; i < count; i++) {
-        if (glimpses[i].refusal != REFUSAL_NONE || glimpses[i].sealed)
+        if (!is_looked_up(&glimpses[i]))
             continue;
-        dedupe_prefetch(in->lane->dedupe, glimpses[i].key);
+        dedupe_prefetch(in->lane->dedupe, glimpses[i].identity.key);
         if (!in->p->ahead)
             accumulator_prefetch(in->p->open->accumulator, &glimpses[i].place);
     }

@@ -39,9 +39,9 @@ bool batch_add_partition(struct batch *batch, const struct batch_partition *part
     return true;
 }
 
-bool batch_accept_at(struct batch *batch, const struct identity_secret *secret, size_t partition,
-                     const struct event *event, const struct copy_origin *origin,
-                     const struct accumulator_place *place)
+bool batch_accept_at(struct batch *batch, size_t partition, const struct event *event,
+                     const struct copy_origin *origin, const struct accumulator_place *place,
+                     const struct digest *digest)
 {
     struct batch_partition *part = part_of(batch, partition);
     uint32_t spare = copy_spare(event), left_out = batch->left_out & ~spare ? 0 : batch->left_out;
@@ -53,7 +53,7 @@ bool batch_accept_at(struct batch *batch, const struct identity_secret *secret, 
     day->rows.size_bytes += copy_row_without(event, origin, left_out, day->rows.bytes + day->rows.size_bytes);
     copy_census_add(&batch->census, spare);
     day->row_count++;
-    identity_digest_add(&part->digest, secret, origin->offset, origin->payload);
+    part->digest.sum += digest->sum;
     part->accepted++;
     batch->row_count++;
     batch->event_count++;
@@ -64,7 +64,9 @@ bool batch_accept(struct batch *batch, const struct identity_secret *secret, siz
                   const struct event *event, const struct copy_origin *origin)
 {
     struct accumulator_place place = accumulator_locate(batch->accumulator, event);
-    return batch_accept_at(batch, secret, partition, event, origin, &place);
+    struct digest digest = {0};
+    identity_digest_add(&digest, secret, origin->offset, origin->payload);
+    return batch_accept_at(batch, partition, event, origin, &place, &digest);
 }
 
 bool batch_defer(struct batch *batch, size_t partition, const struct event *event,

@@ -68,9 +68,10 @@ bool batch_add_partition(struct batch *batch, const struct batch_partition *part
 bool batch_accept(struct batch *batch, const struct identity_secret *secret, size_t partition,
                   const struct event *event,
                   const struct copy_origin *origin); /* open day: row, rollups, digest */
-bool batch_accept_at(struct batch *batch, const struct identity_secret *secret, size_t partition,
-                     const struct event *event, const struct copy_origin *origin,
-                     const struct accumulator_place *place); /* the same, located in batch->accumulator */
+bool batch_accept_at(
+    struct batch *batch, size_t partition, const struct event *event, const struct copy_origin *origin,
+    const struct accumulator_place *place,
+    const struct digest *digest); /* the same, located in batch->accumulator, with its digest */
 bool batch_defer(struct batch *batch, size_t partition, const struct event *event,
                  const struct copy_origin *origin,
                  bool counted); /* sealed day: waits for the store's answer */

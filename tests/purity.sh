@@ -26,6 +26,8 @@ LIST
     echo '__assert_fail|abort'
     # what the compiler puts in: checks, 128-bit division, the address of everything
     echo '__(mem(cpy|move|set)|v?snprintf)_chk|__stack_chk_fail|__u?(div|mod)ti3|_GLOBAL_OFFSET_TABLE_'
+    # what the processor can do, read from itself before main()
+    echo '__cpu_(model|indicator_init)'
     # hashes, and bytes as text
     echo 'crypto_generichash_(init|update|final)|sodium_bin2(hex|base64)'
     # JSON in memory

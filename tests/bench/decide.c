@@ -42,8 +42,8 @@ static void stream(struct batch *batch)
 enum { GLIMPSES = 16 };
 struct glimpse {
     struct event event;
-    struct dedupe_key key;
-    uint32_t content;
+    struct identity identity;
+    struct digest digest;
     uint16_t day;
     struct accumulator_place place;
 };
@@ -54,12 +54,27 @@ static void glimpse_at(const struct bench *bench, const struct record *record, s
     must(event_decode(bench->decoder, record, BENCH_NOW_US, event) == REFUSAL_NONE,
          "a good event is refused");
     glimpse->day = (uint16_t)(event->time_us / (INT64_C(86400) * 1000000));
-    if (bench->stage >= DEDUPE) {
-        glimpse->key = identity_key(&bench->secret, event);
-        glimpse->content = identity_content(&bench->secret, event);
-    }
     if (bench->stage >= HOURLY)
         glimpse->place = accumulator_locate(bench->batch->accumulator, event);
+}
+
+static void hash_glimpses(const struct bench *bench, const struct record *records, struct glimpse *glimpses)
+{
+    const struct event *events[IDENTITY_SIDES];
+    struct identity identities[IDENTITY_SIDES];
+    struct digest digests[IDENTITY_SIDES];
+    if (bench->stage < DEDUPE)
+        return;
+    for (size_t i = 0; i < IDENTITY_SIDES; i++)
+        events[i] = &glimpses[i].event;
+    identity_many(&bench->secret, events, IDENTITY_SIDES, identities);
+    if (bench->stage >= ROWS)
+        identity_digests(&bench->secret, records, IDENTITY_SIDES, digests);
+    for (size_t i = 0; i < IDENTITY_SIDES; i++) {
+        glimpses[i].identity = identities[i];
+        if (bench->stage >= ROWS)
+            glimpses[i].digest = digests[i];
+    }
 }
 
 static void take_glimpses(const struct bench *bench, const struct record *records,
@@ -67,9 +82,11 @@ static void take_glimpses(const struct bench *bench, const struct record *record
 {
     for (size_t i = 0; i < GLIMPSES; i++)
         glimpse_at(bench, &records[i], &glimpses[i]);
+    for (size_t i = 0; i < GLIMPSES; i += IDENTITY_SIDES)
+        hash_glimpses(bench, records + i, glimpses + i);
     for (size_t i = 0; i < GLIMPSES; i++) {
         if (bench->stage >= DEDUPE)
-            dedupe_prefetch(bench->dedupe, glimpses[i].key);
+            dedupe_prefetch(bench->dedupe, glimpses[i].identity.key);
         if (bench->stage >= HOURLY)
             accumulator_prefetch(bench->batch->accumulator, &glimpses[i].place);
     }
@@ -80,7 +97,8 @@ static void take(struct bench *bench, const struct record *record, const struct 
     const struct event *event = &glimpse->event;
     if (bench->stage < DEDUPE)
         return;
-    enum dedupe_verdict verdict = dedupe_insert(bench->dedupe, glimpse->key, glimpse->content, glimpse->day);
+    enum dedupe_verdict verdict =
+        dedupe_insert(bench->dedupe, glimpse->identity.key, glimpse->identity.content, glimpse->day);
     if (verdict == DEDUPE_REPEAT)
         return;
     must(verdict == DEDUPE_NEW, "not a new event");
@@ -92,12 +110,13 @@ static void take(struct bench *bench, const struct record *record, const struct 
     if (bench->stage == HOURLY || bench->stage == RUNS)
         must(accumulator_add_at(bench->batch->accumulator, &glimpse->place, event), "out of memory");
     if (bench->stage >= ROWS)
-        must(batch_accept_at(bench->batch, &bench->secret, 0, event, &origin, &glimpse->place) &&
-                 batch_segment_add(bench->batch, 0, glimpse->day, glimpse->key, glimpse->content),
+        must(batch_accept_at(bench->batch, 0, event, &origin, &glimpse->place, &glimpse->digest) &&
+                 batch_segment_add(bench->batch, 0, glimpse->day, glimpse->identity.key,
+                                   glimpse->identity.content),
              "out of memory");
 }
 
-_Static_assert(BENCH_EVENTS % GLIMPSES == 0, "whole groups");
+_Static_assert(BENCH_EVENTS % GLIMPSES == 0 && GLIMPSES % IDENTITY_SIDES == 0, "whole groups");
 
 static uint64_t bench_round(struct bench *bench)
 {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "identity.h"
+#include "siphash_many.h"
 
 static const struct identity_secret secret = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
 
@@ -187,6 +188,115 @@ START_TEST(a_digest_never_changes_and_has_no_order)
 }
 END_TEST
 
+/* --- side by side --- */
+
+/* A text in memory of its own: reading behind it is noticed. */
+static struct text text_of_length(size_t length, unsigned seed)
+{
+    char *bytes = malloc(length + (length == 0));
+    ck_assert_ptr_nonnull(bytes);
+    for (size_t i = 0; i < length; i++)
+        bytes[i] = (char)(seed * 2654435761u >> (i % 24) ^ i);
+    return (struct text){bytes, (uint32_t)length};
+}
+
+static void free_text(struct text text)
+{
+    free((void *)(uintptr_t)text.bytes);
+}
+
+static void assert_alone(struct text text, const uint64_t words[2])
+{
+    struct siphash hash = siphash_begin(secret.bytes);
+    uint64_t expected[2];
+    siphash_put_bytes(&hash, text.bytes, text.length);
+    siphash_end(hash, expected);
+    ck_assert_uint_eq(words[0], expected[0]);
+    ck_assert_uint_eq(words[1], expected[1]);
+}
+
+/* Of all lengths about a word's, equal and unequal, one to eight of them; _i: the way. */
+START_TEST(hashes_are_the_same_alone_and_side_by_side)
+{
+    if (!siphash_has((enum siphash_way)_i))
+        return;
+    for (size_t length = 0; length < 70; length++)
+        for (size_t count = 0; count <= SIPHASH_SIDES; count++) {
+            struct text texts[SIPHASH_SIDES];
+            uint64_t words[SIPHASH_SIDES][2];
+            for (size_t i = 0; i < count; i++)
+                texts[i] =
+                    text_of_length(count % 2 ? length : length * (7 * i % 5) + i, (unsigned)(length + i));
+            siphash_many_by((enum siphash_way)_i, secret.bytes, texts, count, words);
+            for (size_t i = 0; i < count; i++) {
+                assert_alone(texts[i], words[i]);
+                free_text(texts[i]);
+            }
+        }
+}
+END_TEST
+
+static struct event event_of_lengths(size_t length)
+{
+    struct event event = example();
+    event.customer_id = text_of_length(1 + length % 128, 1);
+    event.event_id = text_of_length(length, 2);
+    event.time_defaulted = length % 3 == 0;
+    event.quantity = -(decimal_t)length * DECIMAL_ONE * DECIMAL_ONE;
+    for (int i = 0; i < 2 + LIFTED_COUNT; i++)
+        *text_of_content(&event, i) = text_of_length(length * (size_t)i % 300, (unsigned)i);
+    return event;
+}
+
+static void free_event(struct event *event)
+{
+    free_text(event->customer_id);
+    free_text(event->event_id);
+    for (int i = 0; i < 2 + LIFTED_COUNT; i++)
+        free_text(*text_of_content(event, i));
+}
+
+START_TEST(identities_are_the_same_alone_and_side_by_side)
+{
+    for (size_t length = 0; length < 300; length++) {
+        struct event made[IDENTITY_SIDES];
+        const struct event *events[IDENTITY_SIDES];
+        struct identity identities[IDENTITY_SIDES];
+        size_t count = 1 + length % IDENTITY_SIDES;
+        for (size_t i = 0; i < count; i++) {
+            made[i] = event_of_lengths(length + i);
+            events[i] = &made[i];
+        }
+        identity_many(&secret, events, count, identities);
+        for (size_t i = 0; i < count; i++) {
+            assert_key(events[i], identities[i].key.low, identities[i].key.high);
+            ck_assert_uint_eq(identity_content(&secret, events[i]), identities[i].content);
+            free_event(&made[i]);
+        }
+    }
+}
+END_TEST
+
+START_TEST(digests_are_the_same_alone_and_side_by_side)
+{
+    for (size_t count = 1; count <= IDENTITY_SIDES; count++) {
+        struct record records[IDENTITY_SIDES] = {0};
+        struct digest digests[IDENTITY_SIDES];
+        for (size_t i = 0; i < count; i++) {
+            records[i].offset = (int64_t)i << 40 | 0x123456789;
+            records[i].value = i == 2 ? (struct text){NULL, 0} : text_of_length(100 * i, (unsigned)i);
+        }
+        identity_digests(&secret, records, count, digests);
+        for (size_t i = 0; i < count; i++) {
+            struct digest alone = {0};
+            identity_digest_add(&alone, &secret, records[i].offset, records[i].value);
+            ck_assert(alone.sum == digests[i].sum);
+            free_text(records[i].value);
+        }
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("identity");
@@ -204,6 +314,9 @@ int main(void)
     tcase_add_test(cases, an_event_of_the_longest_texts_has_a_content);
     tcase_add_test(cases, fingerprints_never_change_and_tell_a_missing_key_from_an_empty_one);
     tcase_add_test(cases, a_digest_never_changes_and_has_no_order);
+    tcase_add_loop_test(cases, hashes_are_the_same_alone_and_side_by_side, 0, SIPHASH_WAYS);
+    tcase_add_test(cases, identities_are_the_same_alone_and_side_by_side);
+    tcase_add_test(cases, digests_are_the_same_alone_and_side_by_side);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);

@@ -14,7 +14,7 @@ cc=${CC:-gcc}
 # Extended regular expressions, each of a whole symbol.
 allowed() {
     cat <<'LIST'
-mem(chr|cmp|cpy|move|set)|str(cmp|len)
+mem(chr|cmp|cpy|move|set)|str(cmp|len)|stpcpy
 malloc|calloc|realloc|reallocarray|free
 qsort|qsort_r
 LIST
@@ -24,8 +24,8 @@ LIST
     echo 'snprintf|vsnprintf'
     # assertions stay in
     echo '__assert_fail|abort'
-    # what the compiler puts in: checks, 128-bit division, the address of everything
-    echo '__(mem(cpy|move|set)|v?snprintf)_chk|__stack_chk_fail|__u?(div|mod)ti3|_GLOBAL_OFFSET_TABLE_'
+    # what the compiler puts in: checks, 128-bit division, counting bits, the address of everything
+    echo '__(mem(cpy|move|set)|v?snprintf)_chk|__stack_chk_fail|__u?(div|mod)ti3|__popcountdi2|_GLOBAL_OFFSET_TABLE_'
     # what the processor can do, read from itself before main()
     echo '__cpu_(model|indicator_init)'
     # hashes, and bytes as text

@@ -41,7 +41,7 @@ static bool used(const struct pipeline *p, const struct ceiling_catalogue *catal
         if (p->lanes[i] && lane_has_state(p->lanes[i]) &&
             ceiling_book_catalogue(p->lanes[i]->book) == catalogue)
             return true;
-    return catalogue == p->ceilings_target || catalogue == ceilings_newest(p);
+    return catalogue == ceilings_newest(p);
 }
 
 static void free_unused(struct pipeline *p)
@@ -88,7 +88,7 @@ void ceilings_check(struct pipeline *p)
         p->ceilings_stage = CEILINGS_AT_BOUNDARY;
     if (p->ceilings_stage != CEILINGS_AT_BOUNDARY)
         return;
-    if (p->ahead || p->lost || !p->open)
+    if (!p->open)
         return;
     p->close_asked = true;
     if (!batching_idle(p) || p->job)

@@ -189,9 +189,9 @@ void enforce_committed(struct pipeline *p, const struct batch *batch)
 {
     for (size_t i = 0; i < batch->decision_count; i++) {
         const struct decision *decision = &batch->decisions[i];
-        struct lane *lane = engine_lane(p, decision->lane);
+        struct lane *lane = p->lanes[decision->lane];
         p->stats.decisions++;
-        if (!decision->published || !lane || !lane->flags)
+        if (!decision->published || !lane->flags)
             continue;
         struct text key = flag_key(p->scratch, decision->customer_id, decision->ceiling, decision->scope);
         if (key.bytes) {

@@ -9,8 +9,7 @@
 
 void recover_lose(struct pipeline *p, const struct store_job *job)
 {
-    if (!p->lost)
-        engine_note(p, NOTE_ALERT, -1, "PostgreSQL is lost, trying again: %s", job->detail);
+    engine_note(p, NOTE_ALERT, -1, "PostgreSQL is lost, trying again: %s", job->detail);
     p->lost = true;
     p->stats.store_losses++;
     p->in_doubt = job->kind == STORE_COMMIT;
@@ -34,7 +33,7 @@ static const struct store_fact *fact_of(const struct store_job *job, uint32_t to
 
 static const struct batch_partition *doubtful_row(const struct pipeline *p, uint32_t topic, int32_t partition)
 {
-    for (size_t i = 0; p->in_doubt && p->closed && i < p->closed->partition_count; i++)
+    for (size_t i = 0; p->in_doubt && i < p->closed->partition_count; i++)
         if (p->closed->partitions[i].topic == topic && p->closed->partitions[i].partition == partition)
             return &p->closed->partitions[i];
     return NULL;
@@ -108,8 +107,6 @@ static void drop_gone(struct pipeline *p, const struct store_job *job, bool comm
 static bool doubt_is_idle(const struct pipeline *p)
 {
     const struct batch *batch = p->closed;
-    if (!p->in_doubt || !batch)
-        return true;
     return !batch->decision_count && !batch->adoption_count && !batch->ceilings_adopted_count &&
            !batch->settled_count && !batch->change_count && batch->learned == PARTITIONER_UNKNOWN;
 }
@@ -134,7 +131,7 @@ static void forget_settings(struct pipeline *p)
 
 static void recovered(struct pipeline *p, struct store_job *job)
 {
-    bool in_doubt = p->in_doubt && p->closed, told = false;
+    bool in_doubt = p->in_doubt, told = false;
     bool committed = in_doubt && doubt_was_committed(p, job, &told);
     engine_note(p, NOTE_INFO, -1, "PostgreSQL is back%s",
                 !in_doubt   ? ""
@@ -172,7 +169,7 @@ void recover_done(struct pipeline *p, struct store_job *job)
 
 struct store_job *recover_job(struct pipeline *p)
 {
-    if (!p->lost || p->steady_us < p->recover_at_us)
+    if (p->steady_us < p->recover_at_us)
         return NULL;
     struct store_job *job = settle_new_job(p, STORE_RECOVER);
     size_t capacity = p->lane_count * p->options.topic_count + 1;

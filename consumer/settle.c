@@ -125,8 +125,8 @@ void settle_committed(struct pipeline *p, struct batch *batch)
 {
     for (size_t i = 0; i < batch->partition_count; i++) {
         const struct batch_partition *row = &batch->partitions[i];
-        struct lane *lane = engine_lane(p, row->partition);
-        if (!lane || !lane_has_state(lane) || lane->epoch != row->epoch)
+        struct lane *lane = p->lanes[row->partition];
+        if (!lane_has_state(lane) || lane->epoch != row->epoch)
             continue;
         partition_committed(p, lane, row);
         if (row->topic > 0)
@@ -149,8 +149,8 @@ static void count_accepted_late(struct pipeline *p, struct batch *batch)
     for (size_t i = 0; i < batch->sealed_count; i++) {
         const struct batch_sealed *late = &batch->sealed[i];
         const struct batch_partition *row = &batch->partitions[late->partition_row];
-        struct lane *lane = engine_lane(p, row->partition);
-        if (!late->accepted || !late->counted || !lane || lane->epoch != row->epoch)
+        struct lane *lane = p->lanes[row->partition];
+        if (!late->accepted || !late->counted || lane->epoch != row->epoch)
             continue;
         if (!engine_running(lane)) {
             /* The store will say what is pending when the lane is taken over again. What it has in the open
@@ -160,7 +160,7 @@ static void count_accepted_late(struct pipeline *p, struct batch *batch)
             continue;
         }
         struct ceiling_origin origin = {row->topic, row->partition, late->offset};
-        if (!p->open || !intake_pending(p, lane, &late->event, origin)) {
+        if (!intake_pending(p, lane, &late->event, origin)) {
             lane->owes_pending = true;
             p->rewind_asked = "out of memory";
         }
@@ -184,9 +184,7 @@ static void batch_fenced(struct pipeline *p, const struct store_job *job)
 {
     p->stats.fenced += job->fenced_count;
     for (size_t i = 0; i < job->fenced_count; i++) {
-        struct lane *lane = engine_lane(p, job->fenced_lanes[i]);
-        if (!lane)
-            continue;
+        struct lane *lane = p->lanes[job->fenced_lanes[i]];
         engine_note(p, NOTE_WARN, lane->number, "fenced: another process owns this lane now");
         takeover_forget(p, lane);
     }
@@ -197,8 +195,8 @@ static void batch_fenced(struct pipeline *p, const struct store_job *job)
  * which that is. */
 static void batch_refused(struct pipeline *p, const struct store_job *job)
 {
-    const struct batch *batch = job->batch ? job->batch : p->closed ? p->closed : p->open;
-    size_t rows = batch ? batch->row_count + batch->sealed_count : 0;
+    const struct batch *batch = job->batch ? job->batch : p->open;
+    size_t rows = batch->row_count + batch->sealed_count;
     if (rows == 1 && job->batch && batch->suspect.known && p->refused_count < ENGINE_REFUSED_LIMIT) {
         struct ceiling_origin origin = batch->suspect.origin;
         struct refused_row *refused = &p->refused[p->refused_count++];
@@ -320,7 +318,7 @@ static bool flags_settled(struct pipeline *p)
 
 static struct store_job *commit_job(struct pipeline *p)
 {
-    if (!p->closed || p->lost)
+    if (!p->closed)
         return NULL;
     if (!flags_settled(p)) {
         if (p->steady_us - p->closed_at_us < ENGINE_FLAG_WAIT_US)
@@ -343,7 +341,7 @@ static struct store_job *commit_job(struct pipeline *p)
  * them. */
 static struct store_job *stream_job(struct pipeline *p)
 {
-    bool may = !p->closed && !p->lost && p->ceilings_stage != CEILINGS_SEEDING;
+    bool may = !p->closed && p->ceilings_stage != CEILINGS_SEEDING;
     struct batch_day *day = may ? batching_day_to_stream(p) : NULL;
     struct store_job *job = day ? settle_new_job(p, STORE_STREAM) : NULL;
     if (!job)

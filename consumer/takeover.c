@@ -140,7 +140,7 @@ void takeover_stop(struct pipeline *p, struct lane *lane, const char *format, ..
     va_start(arguments, format);
     vsnprintf(reason, sizeof reason, format, arguments);
     va_end(arguments);
-    if (strcmp(reason, lane->stop_reason) != 0 || lane->phase == LANE_RUNNING)
+    if (strcmp(reason, lane->stop_reason) != 0) /* a running lane has none */
         engine_note(p, NOTE_ALERT, lane->number, "lane stopped: %s", reason);
     memcpy(lane->stop_reason, reason, sizeof reason);
     ceilings_leave(p, lane);
@@ -399,8 +399,8 @@ static void hold_former(struct lane *lane, const struct store_job *job)
 
 static void lane_taken(struct pipeline *p, const struct store_job *job, struct store_lane *taken)
 {
-    struct lane *lane = engine_lane(p, taken->lane);
-    bool wanted = lane && lane->assigned && lane->phase == LANE_TAKING;
+    struct lane *lane = p->lanes[taken->lane];
+    bool wanted = lane->assigned && lane->phase == LANE_TAKING;
     bool kept = wanted && still_ours(lane, taken);
     if (!wanted) {
         takeover_free(taken);
@@ -439,10 +439,10 @@ void takeover_done(struct pipeline *p, struct store_job *job)
     former_release(job->former);
     former_release(job->former_known);
     for (size_t i = 0; i < job->lane_count; i++) {
-        struct lane *lane = engine_lane(p, job->lanes[i].lane);
-        if (job->status == STORE_FATAL && lane && lane->phase == LANE_TAKING)
+        struct lane *lane = p->lanes[job->lanes[i].lane];
+        if (job->status == STORE_FATAL && lane->phase == LANE_TAKING)
             takeover_stop(p, lane, "PostgreSQL: %s", job->detail);
-        else if (job->status == STORE_FENCED && lane && lane->phase == LANE_TAKING)
+        else if (job->status == STORE_FENCED && lane->phase == LANE_TAKING)
             takeover_again(p, lane);
         if (job->status != STORE_DONE)
             takeover_free(&job->lanes[i]);

@@ -69,7 +69,7 @@ static bool read_date_time(const char *at, struct civil *civil)
 static bool read_fraction(const char **at, const char *end, int64_t *fraction_us)
 {
     *fraction_us = 0;
-    if (*at == end || **at != '.')
+    if (**at != '.') /* there is at least one character: see DATE_TIME_BYTES */
         return true;
     const char *first = ++*at;
     for (; *at < end && is_digit(**at); ++*at)

@@ -51,10 +51,10 @@ END_TEST
 
 START_TEST(only_numbers_by_the_grammar_of_json_are_numbers)
 {
-    static const char *const bad[] = {"",   "-",     "+1",    "01",       "-01", "00",    ".5",
-                                      "5.", "1.e5",  "1e",    "1e+",      "e5",  " 1",    "1 ",
-                                      "1x", "0x10",  "NaN",   "Infinity", "1,0", "1_000", "--1",
-                                      "1-", "1.2.3", "1e5.0", "1e5e5",    "-.5", "١"};
+    static const char *const bad[] = {"",    "-",    "+1",    "01",    "-01",      "00",  ".5",
+                                      "5.",  "1.e5", "1e",    "1e+",   "1ex",      "e5",  " 1",
+                                      "1 ",  "1x",   "0x10",  "NaN",   "Infinity", "1,0", "1_000",
+                                      "--1", "1-",   "1.2.3", "1e5.0", "1e5e5",    "-.5", "١"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_refused(bad[i], DECIMAL_NOT_A_NUMBER);
     decimal_t value;
@@ -159,6 +159,10 @@ START_TEST(a_numeric_that_does_not_fit_is_refused)
         {"a digit over 9999", 10, {0, 1, 0, 0, 0, 0, 0, 9, 0x27, 0x10}},
         {"ten places", 10, {0, 1, 0xff, 0xfd, 0, 0, 0, 10, 0, 100}},
         {"sixteen places", 10, {0, 1, 0xff, 0xfc, 0, 0, 0, 16, 0, 1}},
+        {"a last digit over 9999", 10, {0, 1, 0xff, 0xfd, 0, 0, 0, 9, 0x27, 0x10}},
+        {"fewer than none", 8, {0x80, 0, 0, 0, 0, 0, 0, 9}},
+        {"2^128", 30, {0,  11, 0,  7,  0,  0,  0,  9,  0, 34, 1, 26, 14,  85, 8,
+                       45, 33, 15, 18, 25, 29, 36, 29, 7, 30, 2, 4,  121, 23, 112}},
         {"10^32", 10, {0, 1, 0, 8, 0, 0, 0, 9, 0, 1}},
         {"10^131068", 10, {0, 1, 0x7f, 0xff, 0, 0, 0, 9, 0, 1}},
     };

@@ -302,8 +302,14 @@ START_TEST(a_replayed_record_keeps_its_first_time)
     ck_assert(event.time_defaulted);
     assert_time(TIME("1795339800"), NOW_US);
     ck_assert(!event.time_defaulted);
-    static const char *const bad[] = {
-        "", "x", "-1", "1.5", "1795339790000 ", "99999999999999999999", "9223372036854775807"};
+    static const char *const bad[] = {"",
+                                      "x",
+                                      "-1",
+                                      "1.5",
+                                      "1795339790000 ",
+                                      "99999999999999999999",
+                                      "9223372036854775807",
+                                      "9223372036854775808"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         headers[1].value = text_of(bad[i]);
         assert_refused(REFUSAL_BAD_TIMESTAMP, QUANTITY("1"));
@@ -325,6 +331,10 @@ START_TEST(event_id_may_stand_in_a_header)
     headers[1].value = (struct text){NULL, 0};
     assert_refused(REFUSAL_MISSING_FIELD, without);
     headers[1].value = TEXT("");
+    assert_refused(REFUSAL_OUT_OF_RANGE, without);
+    static char long_id[2000];
+    memset(long_id, 'i', sizeof long_id);
+    headers[1].value = (struct text){long_id, sizeof long_id};
     assert_refused(REFUSAL_OUT_OF_RANGE, without);
     headers[1].value = TEXT("a\xff");
     assert_refused(REFUSAL_NOT_UTF8, without);
@@ -369,6 +379,8 @@ START_TEST(corrections_say_what_and_why)
     assert_refused(REFUSAL_WRONG_TYPE, CORRECTION("\"corrects\":\"e\",\"reason\":[]," ORIGINAL));
     assert_refused(REFUSAL_OUT_OF_RANGE, EVENT("\"kind\":\"Usage\""));
     assert_refused(REFUSAL_WRONG_TYPE, EVENT("\"kind\":1"));
+    assert_refused(REFUSAL_WRONG_TYPE, filled(EVENT("\"kind\":#"), "12345678", 50));
+    ck_assert_ptr_nonnull(strstr(decoder_detail(decoder), "… (400 bytes)"));
 }
 END_TEST
 

@@ -118,6 +118,37 @@ START_TEST(the_reason_is_a_sentence_for_a_person)
 }
 END_TEST
 
+START_TEST(a_long_meter_is_cut_in_the_reason_and_whole_beside_it)
+{
+    struct decision decision = crossed();
+    char meter[201] = {0}, cut[129] = {0};
+    memset(meter, 'm', sizeof meter - 1);
+    memset(cut, 'm', sizeof cut - 1);
+    decision.meter = text_of(meter);
+    const char *reason = reason_of(&decision);
+    ck_assert_ptr_nonnull(strstr(reason, cut));
+    ck_assert_ptr_null(strstr(reason, meter));
+    ck_assert_ptr_nonnull(strstr(terminated(flag_value(&arena, &decision, topics)), meter));
+}
+END_TEST
+
+START_TEST(a_sequence_goes_behind_the_brace_of_what_others_wrote)
+{
+    static const char *const others[][2] = {
+        {"{\"x\":1}", "{\"sequence\":[1,2],\"x\":1}"},
+        {"{\"state\":\"active\",\"decision_id\":\"00112233445566778899aabbccddeeff\",\"x\":\"and more\"}",
+         "{\"sequence\":[1,2],\"state\":\"active\",\"decision_id\":\"00112233445566778899aabbccddeeff\","
+         "\"x\":\"and more\"}"},
+        {"{\"type\":\"flag\",\"decision_id\":\"00112233445566778899aabbccddeeff and more\"}",
+         "{\"sequence\":[1,2],\"type\":\"flag\",\"decision_id\":\"00112233445566778899aabbccddeeff and "
+         "more\"}"}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        ck_assert_str_eq(
+            terminated(flag_with_sequence(&arena, text_of(others[i][0]), (struct flag_sequence){1, 2})),
+            others[i][1]);
+}
+END_TEST
+
 START_TEST(hostile_texts_stay_inside_their_strings)
 {
     struct decision decision = crossed();
@@ -157,6 +188,11 @@ START_TEST(numbers_beyond_128_bits_do_not_wrap)
     struct text value = flag_value(&arena, &decision, topics);
     ck_assert_ptr_nonnull(
         strstr(terminated(value), "\"remaining\":\"170141183460469231731687303715.884105727\""));
+    decision.limit = decision.used;
+    decision.used = DECIMAL_ONE;
+    value = flag_value(&arena, &decision, topics);
+    ck_assert_ptr_nonnull(
+        strstr(terminated(value), "\"remaining\":\"-170141183460469231731687303715.884105727\""));
 }
 END_TEST
 
@@ -173,6 +209,16 @@ START_TEST(the_trace_tells_how_it_was_reached)
         "\"policy_metadata\":{\"plan_tier\":\"pro\",\"credit_balance\":\"-3\"},"
         "\"timings\":{\"event\":\"2026-11-22T18:30:00Z\",\"event_to_decision_us\":12345,"
         "\"decided\":\"2026-11-22T18:30:00.012345Z\"}}");
+}
+END_TEST
+
+START_TEST(the_trace_tells_the_contractual_cap)
+{
+    struct decision decision = crossed();
+    decision.has_contractual_cap = true;
+    decision.contractual_cap = 5 * DECIMAL_ONE;
+    struct text trace = flag_trace(&arena, &decision, flag_value(&arena, &decision, topics));
+    ck_assert_ptr_nonnull(strstr(terminated(trace), "\"credit_balance\":\"-3\",\"contractual_cap\":\"5\"}"));
 }
 END_TEST
 
@@ -223,6 +269,9 @@ int main(void)
     Suite *suite = suite_create("flag");
     TCase *tcase = tcase_create("flag");
     tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, a_long_meter_is_cut_in_the_reason_and_whole_beside_it);
+    tcase_add_test(tcase, a_sequence_goes_behind_the_brace_of_what_others_wrote);
+    tcase_add_test(tcase, the_trace_tells_the_contractual_cap);
     tcase_add_test(tcase, a_crossing_reads_as_documented);
     tcase_add_test(tcase, a_key_is_customer_ceiling_and_scope);
     tcase_add_test(tcase, the_reason_is_a_sentence_for_a_person);

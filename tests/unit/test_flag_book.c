@@ -121,6 +121,19 @@ static void run(void)
     reconcile();
 }
 
+START_TEST(a_sequence_that_no_lane_gives_is_lower_than_any)
+{
+    const int64_t beyond = (int64_t)1 << 53;
+    see("k", 'a', beyond, 1);
+    see("k", 'a', 7, 0);
+    see("k", 'a', 7, beyond);
+    see("k", 'a', 0, 1);
+    ck_assert_int_eq(flag_book_highest_epoch(book), 0);
+    see("k", 'a', beyond - 1, beyond - 1);
+    ck_assert_int_eq(flag_book_highest_epoch(book), beyond - 1);
+}
+END_TEST
+
 START_TEST(a_decision_is_due_at_once_and_counts_within_its_epoch)
 {
     decide("k", 'a');
@@ -558,6 +571,7 @@ int main(void)
     Suite *suite = suite_create("flag_book");
     TCase *tcase = tcase_create("flag_book");
     tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, a_sequence_that_no_lane_gives_is_lower_than_any);
     tcase_add_test(tcase, a_decision_is_due_at_once_and_counts_within_its_epoch);
     tcase_add_test(tcase, a_full_queue_gets_the_same_message_again);
     tcase_add_test(tcase, what_the_topic_holds_is_not_repeated_after_a_takeover);

@@ -64,6 +64,8 @@ START_TEST(anything_else_is_foreign)
         FLAG EVENT("7", "3", "77"),
         FLAG EVENT("\"usage\"", "\"3\"", "77"),
         FLAG EVENT("\"usage\"", "3", "null"),
+        FLAG ",\"event\":{\"topic\":\"usage\",\"offset\":77}}",
+        FLAG ",\"event\":{\"topic\":\"usage\",\"partition\":3}}",
         FLAG EVENT("\"usage\"", "-1", "77"),
         FLAG EVENT("\"usage\"", "4294967299", "77"),
         FLAG EVENT("\"usage\"", "3", "-77"),

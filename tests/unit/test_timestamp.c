@@ -36,12 +36,44 @@ START_TEST(what_was_written_is_read_back)
 }
 END_TEST
 
+static bool is_read(const char *text)
+{
+    int64_t time_us;
+    return timestamp_from_rfc3339(text_of(text), &time_us);
+}
+
+START_TEST(a_time_without_its_separators_or_its_offset_is_none)
+{
+    static const char *const wrong[] = {"2026-11-22T09-30:00Z",      "2026-11-22T09:30-00Z",
+                                        "2026-11-22T09:30:00x",      "2026-11-22T09:30:00.123",
+                                        "2026-11-22T09:30:00+01-30", "2026-11-22T09:30:00*01:30",
+                                        "2026-11-22T09:30:00+01:300"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        ck_assert_msg(!is_read(wrong[i]), "read: %s", wrong[i]);
+    ck_assert(is_read("2026-11-22T09:30:00z"));
+    ck_assert(is_read("2026-11-22T09:30:00.5-01:30"));
+}
+END_TEST
+
+START_TEST(an_integer_beyond_64_bits_is_no_time)
+{
+    static const char *const wrong[] = {"", "-", "9223372036854775808", "92233720368547758070", "1x"};
+    int64_t time_us;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        ck_assert_msg(!timestamp_from_integer(text_of(wrong[i]), &time_us), "read: %s", wrong[i]);
+    ck_assert(timestamp_from_integer(TEXT("-1"), &time_us));
+    ck_assert_int_eq(time_us, -1000000);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("timestamp");
     TCase *tcase = tcase_create("timestamp");
     tcase_add_test(tcase, times_are_written_in_utc_with_a_fraction_only_where_there_is_one);
     tcase_add_test(tcase, what_was_written_is_read_back);
+    tcase_add_test(tcase, a_time_without_its_separators_or_its_offset_is_none);
+    tcase_add_test(tcase, an_integer_beyond_64_bits_is_no_time);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -79,7 +79,7 @@ static struct world {
     void (*after)(struct store_job *job);
 
     struct flag_event on_topic; /* what the enforcement topic holds at first; FLAG_NOTHING: nothing */
-    struct flag_event flag_events[16];
+    struct flag_event flag_events[64];
     size_t flag_event_count;
     struct fake_flag sent[64];
     size_t sent_count;

@@ -77,7 +77,7 @@ $(1)/libcore-failing.a: $(1)/libcore.a
 	objcopy $$(foreach f,malloc calloc realloc reallocarray free mmap munmap,--redefine-sym $$(f)=failing_$$(f)) $$< $$@
 $(1)/unit/%_memory: $(1)/tests/unit/%_memory.o $(1)/libcore-failing.a
 	$$(begin)
-	$$(CC) $(2) -Wl,--wrap=arena_init $$^ -lcheck -lsubunit -lrt $$(CORE_LIBS) -lstdc++ -lpthread -o $$@
+	$$(CC) $(2) -Wl,--wrap=arena_init,--wrap=arena_reset $$^ -lcheck -lsubunit -lrt $$(CORE_LIBS) -lstdc++ -lpthread -o $$@
 $(1)/bench/%: $(1)/tests/bench/%.o $(1)/tests/bench/counting_memory.o $(1)/libshell.a $(1)/libcore-failing.a
 	$$(begin)
 	$$(CC) $$(LDFLAGS) $(2) $$^ $$(LIBS) -o $$@
@@ -107,7 +107,7 @@ $(1)/libsimulation-failing.a: $(1)/libsimulation.a
 	objcopy $$(foreach f,malloc calloc realloc reallocarray free strndup,--redefine-sym $$(f)=failing_$$(f)) \
 	    $$(foreach f,new turn,--redefine-sym pipeline_$$(f)=starved_pipeline_$$(f)) $$< $$@
 $(1)/starve: $(1)/tests/simulation/starve.o $(1)/libsimulation-failing.a $(1)/libcore-failing.a
-	$$(CC) $(2) -Wl,--wrap=arena_init $$^ $$(CORE_LIBS) -lstdc++ -o $$@
+	$$(CC) $(2) -Wl,--wrap=arena_init,--wrap=arena_reset $$^ $$(CORE_LIBS) -lstdc++ -o $$@
 # Fuzzers that run files which there are: tests/fuzz/replay.c. Those of libFuzzer are below.
 $(1)/fuzz/%: $(1)/tests/fuzz/%.o $(1)/tests/fuzz/replay.o $(1)/libsimulation.a $(1)/libshell.a $(1)/libcore.a
 	$$(begin)

@@ -28,15 +28,26 @@ static uint64_t fail_to = UINT64_MAX;
 static bool fail_munmap;
 static bool fail_nowhere; /* for a while: neither fails nor counts */
 
-/* An arena seldom asks for memory: for much at once. So that each of its pieces can fail, it asks for each.
+/* An arena seldom asks for memory: for much at once, and keeps it. So that each of its pieces can fail, it
+ * asks for each, and keeps none.
  */
 static bool pieces_apart;
+void __real_arena_reset(struct arena *arena);
+void __wrap_arena_reset(struct arena *arena);
 void __real_arena_init(struct arena *arena, size_t chunk_bytes);
 void __wrap_arena_init(struct arena *arena, size_t chunk_bytes);
 
 void __wrap_arena_init(struct arena *arena, size_t chunk_bytes)
 {
     __real_arena_init(arena, pieces_apart ? 1 : chunk_bytes);
+}
+
+void __wrap_arena_reset(struct arena *arena)
+{
+    if (pieces_apart)
+        arena_free(arena);
+    else
+        __real_arena_reset(arena);
 }
 
 /* Of the allocations to come, so many fail after so many that don't. */

@@ -346,12 +346,12 @@ static void take_glimpses(const struct intake *in, const struct record *records,
 
 /* How far a jump from position to offset is over offsets that hold no record for us: a transaction's marker
  * or aborted ones. A client that just started fetching may have skipped some, each time others: so what is
- * missing is asked for again, and what is missing then, too, counts. */
-static int64_t sure_of_jump(const struct lane_topic *topic, int64_t offset)
+ * missing is asked for again, from the same offset, and what is missing then, too, counts. */
+static int64_t sure_of_jump(const struct lane_topic *topic, int64_t offset, bool again)
 {
     if (topic->jumps_trusted)
         return offset;
-    if (topic->jumped_at != topic->position)
+    if (!again)
         return topic->position;
     return offset < topic->jumped_to ? offset : topic->jumped_to;
 }
@@ -360,14 +360,15 @@ static bool take_jump(struct pipeline *p, struct lane_topic *topic, int64_t offs
 {
     if (offset <= topic->position)
         return true;
-    int64_t sure = sure_of_jump(topic, offset);
+    bool again = topic->jumped_at == topic->position;
+    int64_t sure = sure_of_jump(topic, offset, again);
     if (!p->ahead)
         p->open->partitions[topic->row].hole += sure - topic->position;
     topic->position = sure;
     topic->jumps_trusted = sure == offset;
     if (topic->jumps_trusted)
         return true;
-    topic->jumped_at = sure;
+    topic->jumped_at = again ? -1 : sure; /* beyond, it was missing only once */
     topic->jumped_to = offset;
     p->consume_asked = true;
     return false;

@@ -59,6 +59,7 @@ static struct world {
     struct source_position consumed[TOPICS * LANES];
     size_t consumed_count;
     uint64_t generation;
+    int64_t skips_to[8]; /* by generation: before this offset nothing is delivered */
     bool held, released;
 
     struct fake_row rows[TOPICS][LANES];
@@ -172,7 +173,9 @@ static bool fetch(struct source_position *position, struct source_event *event)
 {
     struct fake_log *log = &world.logs[position->topic][position->partition];
     size_t first = 0;
-    while (first < log->count && log->records[first].offset < position->offset)
+    int64_t from = world.skips_to[world.generation % 8];
+    while (first < log->count &&
+           (log->records[first].offset < position->offset || log->records[first].offset < from))
         first++;
     if (position->offset >= log->high)
         return false;

@@ -196,6 +196,23 @@ START_TEST(a_hole_is_not_taken_for_retention)
 }
 END_TEST
 
+/* A client skips some at first, others when it is asked again, and more when it is asked for what follows. */
+START_TEST(only_what_is_missing_twice_from_the_same_offset_on_is_a_hole)
+{
+    struct pipeline_options options = default_options();
+    const char *const event_ids[] = {"1", "2", "3", "4", "5", "6", "7", "8", "9"};
+    world.logs[0][0].high = 1;
+    for (int i = 0; i < 9; i++)
+        put_event(0, 0, "ann", event_ids[i], 1);
+    world.skips_to[3] = 5;
+    world.skips_to[4] = 9;
+    run_lanes(&options, 1);
+    turns(150);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->accepted, 9);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->holes, 1);
+}
+END_TEST
+
 START_TEST(a_record_that_retention_removed_is_not_taken_for_another_log)
 {
     struct pipeline_options options = default_options();
@@ -548,6 +565,7 @@ static Suite *suite(void)
     tcase_add_test(tests, a_refused_row_is_known_by_its_fingerprint_and_not_by_its_offset_alone);
     tcase_add_test(tests, a_duplicate_is_not_taken_for_the_refused_row);
     tcase_add_test(tests, a_hole_is_not_taken_for_retention);
+    tcase_add_test(tests, only_what_is_missing_twice_from_the_same_offset_on_is_a_hole);
     tcase_add_test(tests, a_record_that_retention_removed_is_not_taken_for_another_log);
     tcase_add_test(tests, a_lane_stops_where_the_topics_have_unequal_partition_counts);
     tcase_add_test(tests, a_partition_that_is_assigned_is_there_whatever_a_broker_says);

@@ -34,6 +34,7 @@ struct accumulator {
     struct hourly_row *hourly_sorted; /* room for half as many as the table has slots */
     struct run_row *runs_sorted;
     bool hourly_is_sorted; /* hourly_sorted holds all rows as they are */
+    bool runs_are_sorted;
     unsigned quiet_resets; /* in a row, of batches that used little of the memory */
 };
 
@@ -125,7 +126,7 @@ static void free_rows(struct accumulator *accumulator)
     accumulator->hourly = accumulator->runs = (struct table){0};
     accumulator->hourly_sorted = NULL;
     accumulator->runs_sorted = NULL;
-    accumulator->hourly_is_sorted = false;
+    accumulator->hourly_is_sorted = accumulator->runs_are_sorted = false;
     accumulator->quiet_resets = 0;
 }
 
@@ -152,7 +153,7 @@ void accumulator_reset(struct accumulator *accumulator)
         free_rows(accumulator);
     table_clear(&accumulator->hourly);
     table_clear(&accumulator->runs);
-    accumulator->hourly_is_sorted = false;
+    accumulator->hourly_is_sorted = accumulator->runs_are_sorted = false;
 }
 
 size_t accumulator_bytes(const struct accumulator *accumulator)
@@ -425,7 +426,7 @@ void accumulator_prefetch(const struct accumulator *accumulator, const struct ac
 bool accumulator_add_at(struct accumulator *accumulator, const struct accumulator_place *place,
                         const struct event *event)
 {
-    accumulator->hourly_is_sorted = false;
+    accumulator->hourly_is_sorted = accumulator->runs_are_sorted = false;
     return hourly_add(accumulator, place->hourly_tag, event) &&
            (!place->in_run || run_add(accumulator, place->run_tag, event));
 }
@@ -484,7 +485,19 @@ static void sort_hourly(struct accumulator *accumulator)
     accumulator->hourly_is_sorted = true;
 }
 
-/* Asked twice for each batch: for the names that are new, and for the rollups themselves. */
+static void sort_runs(struct accumulator *accumulator)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < accumulator->runs.slot_count; i++) {
+        const struct run_row *row = accumulator->runs.slots[i].row;
+        if (row)
+            accumulator->runs_sorted[count++] = *row;
+    }
+    qsort(accumulator->runs_sorted, count, sizeof *accumulator->runs_sorted, compare_runs);
+    accumulator->runs_are_sorted = true;
+}
+
+/* Asked more than once for each batch: to sort them early, for the names that are new, for the rollups. */
 const struct hourly_row *accumulator_hourly(struct accumulator *accumulator, size_t *count)
 {
     *count = accumulator->hourly.rows;
@@ -497,14 +510,10 @@ const struct hourly_row *accumulator_hourly(struct accumulator *accumulator, siz
 
 const struct run_row *accumulator_runs(struct accumulator *accumulator, size_t *count)
 {
-    *count = 0;
-    for (size_t i = 0; i < accumulator->runs.slot_count; i++) {
-        const struct run_row *row = accumulator->runs.slots[i].row;
-        if (row)
-            accumulator->runs_sorted[(*count)++] = *row;
-    }
+    *count = accumulator->runs.rows;
     if (*count == 0)
         return NULL;
-    qsort(accumulator->runs_sorted, *count, sizeof *accumulator->runs_sorted, compare_runs);
+    if (!accumulator->runs_are_sorted)
+        sort_runs(accumulator);
     return accumulator->runs_sorted;
 }

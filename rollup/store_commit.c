@@ -1,6 +1,14 @@
 /* One transaction per batch. What locks rows that others may want comes late, the offset rows come last. */
 #include "postgres_store_parts.h"
 
+/* While PostgreSQL still takes in the last rows that were streamed. */
+static void sort_rollups(const struct batch *batch)
+{
+    size_t count;
+    accumulator_hourly(batch->accumulator, &count);
+    accumulator_runs(batch->accumulator, &count);
+}
+
 static bool write_all(struct postgres_store *store, struct store_job *job)
 {
     const struct batch *batch = job->batch;
@@ -25,6 +33,8 @@ static void move_chains(struct postgres_store *store, const struct batch *batch)
 
 bool store_commit(struct postgres_store *store, struct store_job *job)
 {
+    if (job->stream_day)
+        sort_rollups(job->batch);
     if (!write_all(store, job) || !store_end(store))
         return false;
     move_chains(store, job->batch);

@@ -13,7 +13,7 @@ from planted import ListError
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEEDS = 300  # from 1 on; `make unit` runs the first 60
 SEEDS_AT_ONCE = 10
-CHECK_FAILURE = re.compile(r"\.c:\d+:[EF]:.*?:(\w+):\d+:")
+CHECK_FAILURE = re.compile(r"\.[ch]:\d+:[EF]:.*?:(\w+):\d+:")
 LIMIT_S = {"unit": 600, "simulate": 120, "server": 300}
 
 

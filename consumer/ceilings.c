@@ -185,9 +185,12 @@ void ceilings_leave(struct pipeline *p, struct lane *lane)
     if (!lane->shadowing)
         return;
     lane->shadowing = false;
-    if (p->ceilings_stage == CEILINGS_ADOPTING)
+    if (p->ceilings_stage == CEILINGS_ADOPTING) {
+        /* A batch that waits for the lane's flags would know of them no more. */
+        if (p->closed && !p->closed_submitted && !flag_book_settled(lane->flags, lane->flags_at_close))
+            p->rewind_asked = "a lane was stopped while it adopted ceilings";
         takeover_forget(p, lane);
-    else if (lane_has_state(lane))
+    } else if (lane_has_state(lane))
         ceiling_book_cancel(lane->book);
 }
 

@@ -94,7 +94,7 @@ struct sim_pending {
 };
 
 enum { WORLD_GENERATIONS = 64 }; /* more than a lane is ever behind */
-enum { WORLD_CEILINGS = 5 };     /* names that there ever are */
+enum { WORLD_CEILINGS = 6 };     /* names that there ever are */
 struct sim_ceilings {
     bool in_force[WORLD_CEILINGS];
     int64_t limits[WORLD_CEILINGS];

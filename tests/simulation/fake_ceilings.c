@@ -8,16 +8,15 @@ struct ceiling_catalogue *sim_catalogue(const struct world *world)
     return sim_catalogue_of(world, world->database.generation);
 }
 
-/* Two count the same hours: they share counters, though one may be older. */
+/* Three count the same hours, one of them for one customer: they share counters, though one may be older. */
 static const struct {
     const char *name;
     int meter;
     enum ceiling_period period;
-} kinds[WORLD_CEILINGS] = {{"hourly-a", 0, PERIOD_HOUR},
-                           {"daily-a", 0, PERIOD_DAY},
-                           {"monthly-a", 0, PERIOD_MONTH},
-                           {"hourly-b", 1, PERIOD_HOUR},
-                           {"hourly-c", 0, PERIOD_HOUR}};
+    const char *customer; /* NULL: each */
+} kinds[WORLD_CEILINGS] = {{"hourly-a", 0, PERIOD_HOUR, NULL},   {"daily-a", 0, PERIOD_DAY, NULL},
+                           {"monthly-a", 0, PERIOD_MONTH, NULL}, {"hourly-b", 1, PERIOD_HOUR, NULL},
+                           {"hourly-c", 0, PERIOD_HOUR, NULL},   {"hourly-own", 0, PERIOD_HOUR, "c3"}};
 
 struct ceiling_catalogue *sim_catalogue_of(const struct world *world, int64_t generation)
 {
@@ -27,8 +26,8 @@ struct ceiling_catalogue *sim_catalogue_of(const struct world *world, int64_t ge
     for (int i = 0; i < WORLD_CEILINGS; i++) {
         struct ceiling ceiling = {.name = text_of(kinds[i].name),
                                   .version = generation,
-                                  .who_kind = WHO_EVERYONE,
-                                  .who = TEXT(""),
+                                  .who_kind = kinds[i].customer ? WHO_CUSTOMER : WHO_EVERYONE,
+                                  .who = text_of(kinds[i].customer ? kinds[i].customer : ""),
                                   .meter = text_of(world_meters[kinds[i].meter]),
                                   .period = kinds[i].period,
                                   .policy = POLICY_HARD_STOP,

@@ -85,7 +85,7 @@ static void check_states(struct world *world)
         char name[WORLD_NAME_BYTES];
         snprintf(name, sizeof name, "%.*s", (int)ceiling->name.length, ceiling->name.bytes);
         for (size_t i = 0; i < world->database.hours.count && !world->failure; i++)
-            if (text_equal(text_of(hours[i].meter), ceiling->meter))
+            if (oracle_is_for(ceiling, hours[i].customer, hours[i].meter))
                 check_state(world, ceiling, name, &hours[i]);
     }
     ceiling_catalogue_free(catalogue);

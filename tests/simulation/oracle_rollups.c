@@ -73,12 +73,18 @@ decimal_t oracle_sum(const struct world *world, const char *customer, const char
     return sum;
 }
 
+bool oracle_is_for(const struct ceiling *ceiling, const char *customer, const char *meter)
+{
+    return text_equal(ceiling->meter, text_of(meter)) &&
+           (ceiling->who_kind == WHO_EVERYONE || text_equal(ceiling->who, text_of(customer)));
+}
+
 static bool looked_at(const struct world *world, const struct ceiling_catalogue *catalogue,
                       const struct sim_counter *row)
 {
     for (size_t i = 0; i < catalogue->count; i++)
         if (catalogue->ceilings[i].period == row->period &&
-            text_equal(catalogue->ceilings[i].meter, text_of(row->meter)) &&
+            oracle_is_for(&catalogue->ceilings[i], row->customer, row->meter) &&
             ceiling_period_end(row->period, row->start_us) > catalogue->ceilings[i].created_at_us)
             return ceiling_period_end(row->period, row->start_us) >
                    world->now_us - CEILING_COUNTED_US + WORLD_HOUR_US;

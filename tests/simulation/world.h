@@ -139,6 +139,7 @@ void sim_read_sums(struct process *process, struct store_job *job);
 struct ceiling_catalogue *sim_catalogue(const struct world *world); /* those in force */
 struct ceiling_catalogue *sim_catalogue_of(const struct world *world, int64_t generation);
 /* oracle.c, oracle_rollups.c, oracle_flags.c */
+bool oracle_is_for(const struct ceiling *ceiling, const char *customer, const char *meter);
 void oracle_check(struct world *world);
 void oracle_check_rollups(struct world *world);
 void oracle_check_enforcement(struct world *world);

@@ -6,8 +6,9 @@
 
 #include "arena.h"
 
-/* BACKLOG: a shorter queue was hardly full. */
-enum { BATCH_MESSAGES = 1000, BACKLOG_MESSAGES = 2000, HEADER_CHUNK_BYTES = 64 * 1024 };
+/* BATCH: half a millisecond's work, for between two batches flags are sent and heard of. BACKLOG: a shorter
+ * queue was hardly full. */
+enum { BATCH_MESSAGES = 250, BACKLOG_MESSAGES = 2000, HEADER_CHUNK_BYTES = 64 * 1024 };
 
 struct intake_partition {
     struct source_position position; /* offset: the least that may come next */

@@ -209,7 +209,7 @@ coverage: $(COVERED) $(BUILD)/coverage/simulate $(BUILD)/coverage/starve $(addpr
 	@$(BUILD)/coverage/simulate 1 60
 	@for seed in 1 2 3 4; do $(BUILD)/coverage/starve $$seed 300 || exit 1; done
 	@gcovr --root . --object-directory $(BUILD)/coverage $(foreach s,$(CORE_OBJ:.o=),--filter '$(s)\.cc?$$') \
-	    --exclude-branches-by-pattern '^ *assert\(' --branches --fail-under-branch 88 $(ARGS)
+	    --exclude-branches-by-pattern '^ *assert\(' --branches --fail-under-branch 95 $(ARGS)
 .PHONY: coverage
 
 valgrind: usagebox ## a whole run under valgrind: no invalid access, no leak

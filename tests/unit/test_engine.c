@@ -34,7 +34,81 @@ START_TEST(it_is_ready_once_all_its_lanes_run_and_while_the_store_answers)
 }
 END_TEST
 
+START_TEST(it_is_not_ready_while_its_lanes_are_taken_back)
+{
+    struct pipeline_options options = default_options();
+    run_lanes(&options, 1);
+    ck_assert(pipeline_ready(world.engine));
+    world.silent[STORE_COMMIT] = true;
+    put_event(0, 0, "ann", "e1", 1);
+    turns(150);
+    world.event = (struct source_event){.kind = SOURCE_REVOKED};
+    turns(2);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert(!pipeline_ready(world.engine));
+}
+END_TEST
+
+START_TEST(it_is_not_ready_while_a_lane_waits_at_a_repartitions_limit)
+{
+    struct pipeline_options options = default_options();
+    world.limits[0][0] = (struct store_lane_offset){.limited = true, .limit = 1};
+    put_event(0, 0, "ann", "e1", 1);
+    run_lanes(&options, 1);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert(partition(0).at_limit);
+    ck_assert(!pipeline_ready(world.engine));
+}
+END_TEST
+
+START_TEST(a_lane_of_another_process_does_not_matter)
+{
+    static const struct source_position second = {0, 1, 0};
+    struct pipeline_options options = default_options();
+    world.partition_count = 2;
+    begin(&options);
+    world.event = (struct source_event){.kind = SOURCE_ASSIGNED, .assigned = &second, .assigned_count = 1};
+    turns(30);
+    ck_assert(pipeline_ready(world.engine));
+    world.event = (struct source_event){.kind = SOURCE_REVOKED};
+    turns(30);
+    ck_assert_msg(!pipeline_ready(world.engine), "without any lane again");
+}
+END_TEST
+
 /* --- records --- */
+
+START_TEST(a_record_without_a_key_is_its_producers_fault)
+{
+    struct pipeline_options options = default_options();
+    options.partitioner = PARTITIONER_UNKNOWN;
+    put_event(0, 0, "ann", "e1", 1)->key = (struct text){NULL, 0};
+    run_lanes(&options, 1);
+    turns(150);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->dead[REFUSAL_KEY_MISMATCH], 1);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->accepted, 0);
+}
+END_TEST
+
+START_TEST(while_the_partitioner_is_not_known_a_record_is_misplaced_that_none_puts_there)
+{
+    static char customer_id[16];
+    bool placed = true;
+    for (int i = 0; placed; i++) {
+        snprintf(customer_id, sizeof customer_id, "c%d", i);
+        placed = false;
+        for (enum partitioner p = PARTITIONER_MURMUR2; p < PARTITIONER_COUNT; p++)
+            placed = placed || partitioner_lane(p, text_of(customer_id), 4) == 0;
+    }
+    struct pipeline_options options = default_options();
+    options.partitioner = PARTITIONER_UNKNOWN;
+    put_event(0, 0, customer_id, "e1", 1);
+    run_lanes(&options, 4);
+    turns(150);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->dead[REFUSAL_WRONG_PARTITION], 1);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->accepted, 0);
+}
+END_TEST
 
 START_TEST(at_its_memory_limit_it_takes_records_now_and_then_and_says_so_once_a_minute)
 {
@@ -558,6 +632,11 @@ static Suite *suite(void)
     TCase *tests = tcase_create("engine");
     tcase_add_checked_fixture(tests, NULL, teardown);
     tcase_add_test(tests, it_is_ready_once_all_its_lanes_run_and_while_the_store_answers);
+    tcase_add_test(tests, it_is_not_ready_while_its_lanes_are_taken_back);
+    tcase_add_test(tests, it_is_not_ready_while_a_lane_waits_at_a_repartitions_limit);
+    tcase_add_test(tests, a_lane_of_another_process_does_not_matter);
+    tcase_add_test(tests, a_record_without_a_key_is_its_producers_fault);
+    tcase_add_test(tests, while_the_partitioner_is_not_known_a_record_is_misplaced_that_none_puts_there);
     tcase_add_test(tests, at_its_memory_limit_it_takes_records_now_and_then_and_says_so_once_a_minute);
     tcase_add_test(tests,
                    a_record_from_before_partitions_were_added_is_judged_by_the_partition_count_of_then);

@@ -46,14 +46,16 @@ static inline struct text kept(struct corpus *corpus, struct text text)
     return copy;
 }
 
-/* The events of two hours as bench.py publishes them, in memory. */
-static inline struct corpus *corpus_new(void)
+/* The events of two hours as bench.py publishes them, in memory; or of so many times the hours and customers.
+ */
+static inline struct corpus *corpus_new(uint32_t times)
 {
+    int64_t span_us = times * INT64_C(7200000000);
     struct generate_plan plan = {.seed = 1,
                                  .count = BENCH_EVENTS,
-                                 .first_time_us = BENCH_NOW_US - INT64_C(7200000000),
-                                 .span_us = INT64_C(7200000000),
-                                 .customers = 1000,
+                                 .first_time_us = BENCH_NOW_US - span_us,
+                                 .span_us = span_us,
+                                 .customers = 1000 * times,
                                  .duplicate_share = 0.01,
                                  .late_share = 0.01};
     struct generator *generator = generator_new(&plan);
@@ -86,10 +88,11 @@ static inline int by_size(const void *a, const void *b)
 
 /* One line that bench.py reads: name, CPU ns by event of the best and of the median round, allocations by
  * event. */
-static inline void report(const char *name, uint64_t rounds_ns[BENCH_ROUNDS], uint64_t allocations)
+static inline void report(const char *name, const char *suffix, uint64_t rounds_ns[BENCH_ROUNDS],
+                          uint64_t allocations)
 {
     qsort(rounds_ns, BENCH_ROUNDS, sizeof *rounds_ns, by_size);
-    printf("%s %.1f %.1f %.4f\n", name, (double)rounds_ns[0] / BENCH_EVENTS,
+    printf("%s%s %.1f %.1f %.4f\n", name, suffix, (double)rounds_ns[0] / BENCH_EVENTS,
            (double)rounds_ns[BENCH_ROUNDS / 2] / BENCH_EVENTS, (double)allocations / BENCH_EVENTS);
 }
 

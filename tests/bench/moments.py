@@ -1,4 +1,5 @@
-"""What happens once in a while: the first commit after a takeover, a backlog of a sealed day, flags while draining."""
+"""What happens once in a while: the first commit after a takeover, a backlog of a sealed day, flags while draining, two
+processes on one backlog."""
 import datetime
 import time
 
@@ -14,7 +15,9 @@ SEALED_DAYS_AGO = 5
 def measure(stack, directory, events):
     return {"takeover_to_first_commit_s": _with_place(stack, directory, {"batch": {"max_delay": "10ms"}}, _first_commit),
             **_with_place(stack, directory, {"ceilings": ceilings()}, _drain_with_flags, events),
-            "sealed_backlog_events_per_s": _with_place(stack, directory, {}, _drain_sealed, events // 5)}
+            "sealed_backlog_events_per_s": _with_place(stack, directory, {}, _drain_sealed, events // 5),
+            "drained_by_one_events_per_s": _with_place(stack, directory, {}, _drain_by, 1, events),
+            "drained_by_two_events_per_s": _with_place(stack, directory, {}, _drain_by, 2, events)}
 
 
 def _with_place(stack, directory, changes, measure_one, *arguments):
@@ -77,6 +80,15 @@ def _drain_sealed(place, events):
     process = place.usagebox.start(ready=False)
     _await_consumed(place, 2 * events)
     return events / (time.time() - first_lane_s(process))
+
+
+def _drain_by(place, count, events):
+    """So many processes started at once, one after the other joining the group: all of that is in the time."""
+    _produce(place, events, 1, _noon(1))
+    processes = [place.usagebox.start(ready=False) for _ in range(count)]
+    _await_consumed(place, events)
+    ended_s = time.time()
+    return events / (ended_s - min(first_lane_s(process) for process in processes if "lane runs" in process.log()))
 
 
 def _seal(place, day):

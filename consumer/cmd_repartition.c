@@ -88,7 +88,7 @@ static bool are_alike(const struct topics *topics, char error[KAFKA_ERROR_BYTES]
 static bool read_ends(struct kafka_admin *kafka, struct topics *topics, char error[KAFKA_ERROR_BYTES])
 {
     int32_t partitions = topics->items[0].partition_count;
-    topics->ends = calloc((topics->count - 1) * (size_t)partitions, sizeof *topics->ends);
+    topics->ends = calloc((topics->count - 1) * (size_t)partitions + 1, sizeof *topics->ends);
     if (!topics->ends) {
         snprintf(error, KAFKA_ERROR_BYTES, "out of memory");
         return false;

@@ -1,5 +1,7 @@
 #include "identity.h"
 
+#include <assert.h>
+
 #include "siphash_many.h"
 
 /* What a hash is of comes first in what is hashed, so that no two uses ever hash the same bytes. */
@@ -40,6 +42,7 @@ static inline void put_text(struct siphash *hash, const struct identity_secret *
 /* A text that may be missing, which is not the same as empty; of any length. */
 static void put_payload(struct siphash *hash, const struct identity_secret *secret, struct text payload)
 {
+    assert(payload.bytes || payload.length == 0);
     siphash_put(hash, payload.bytes != NULL, 1);
     put_hash_of(hash, secret, payload);
 }

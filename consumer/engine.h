@@ -124,7 +124,7 @@ struct lane *engine_lane(struct pipeline *p, int32_t number); /* NULL: unknown *
 /* Anything failed for want of memory: everything uncommitted is undone and tried again. */
 void engine_out_of_memory(struct pipeline *p);
 bool engine_running(const struct lane *lane);
-/* Its flags go out and are waited for: what a lane decided before it was stopped is committed like all else. */
+/* Its flags go out and are waited for: what it decided before it was stopped is committed like all else. */
 bool engine_enforcing(const struct lane *lane);
 
 /* lanes.c */

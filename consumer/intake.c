@@ -5,8 +5,7 @@
 #include <stdio.h>
 
 enum { MISPLACED_ALERT_RECORDS = 1000 };
-#define TRICKLE_US (ENGINE_SECOND_US / 10) /* from one poll of records to the next beyond the memory limit   \
-                                            */
+#define TRICKLE_US (ENGINE_SECOND_US / 10) /* between two polls beyond the memory limit */
 
 static bool over_memory(const struct pipeline *p)
 {

@@ -163,7 +163,8 @@ static bool did(struct attempt *attempt, struct store_job *job)
 
 static bool took(struct attempt *attempt, struct taken *taken)
 {
-    *taken = (struct taken){.lane = {.lane = attempt->lane}};
+    *taken = (struct taken){0};
+    taken->lane.lane = attempt->lane;
     taken->job = (struct store_job){.kind = STORE_TAKEOVER,
                                     .lanes = &taken->lane,
                                     .lane_count = 1,

@@ -15,13 +15,14 @@
 static inline void add_rule(struct ceiling_catalogue *catalogue, const char *name, const char *who,
                             const char *meter, enum ceiling_period period, int limit, int clear_level)
 {
-    bool plan = strncmp(who, "plan:", 5) == 0, everyone = strcmp(who, "*") == 0;
+    const char *plan = strchr(who, ':');
+    bool everyone = strcmp(who, "*") == 0;
     struct ceiling ceiling = {.name = text_of(name),
                               .version = 1,
                               .who_kind = plan       ? WHO_PLAN
                                           : everyone ? WHO_EVERYONE
                                                      : WHO_CUSTOMER,
-                              .who = text_of(plan       ? who + 5
+                              .who = text_of(plan       ? plan + 1
                                              : everyone ? ""
                                                         : who),
                               .meter = text_of(meter),

@@ -5,6 +5,7 @@
 #ifndef UB_ENGINE_FIXTURE_H
 #define UB_ENGINE_FIXTURE_H
 
+#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -510,11 +511,52 @@ static inline enum lane_phase phase(int32_t lane)
     return partition((size_t)lane * world.topics).phase;
 }
 
+/* Has two records read and committed. */
+static inline void read_two(const struct pipeline_options *options)
+{
+    put_event(0, 0, "ann", "e1", 1);
+    put_event(0, 0, "ann", "e2", 1);
+    run_lanes(options, 1);
+    turns(200);
+    ck_assert_int_eq(partition(0).committed, 2);
+}
+
+static inline struct ceiling_catalogue *one_ceiling(void)
+{
+    struct ceiling_catalogue *catalogue = ceiling_catalogue_new(1);
+    const struct ceiling ceiling = {.name = TEXT("daily"),
+                                    .version = 1,
+                                    .who_kind = WHO_EVERYONE,
+                                    .meter = TEXT("tokens"),
+                                    .period = PERIOD_DAY,
+                                    .policy = POLICY_HARD_STOP,
+                                    .limit = 10 * DECIMAL_ONE,
+                                    .clear_level = 10 * DECIMAL_ONE};
+    if (!catalogue || !ceiling_catalogue_add(catalogue, &ceiling))
+        abort();
+    catalogue->generation = world.catalogue_generation;
+    return catalogue;
+}
+
+/* Ten a day, for everybody. Before lanes run. */
+static inline void with_ceilings(int64_t generation)
+{
+    world.catalogue = one_ceiling;
+    world.catalogue_generation = world.lane_generation = generation;
+}
+
 /* All that is done goes back to the engine, undone if need be. */
 static inline void end(void)
 {
     pipeline_abandon(world.engine, world.job);
     pipeline_free(world.engine);
+}
+
+/* For tests that may have ended before they began. */
+static inline void teardown(void)
+{
+    if (world.engine)
+        end();
 }
 
 #endif

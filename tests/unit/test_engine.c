@@ -3,12 +3,6 @@
 
 #include "engine_fixture.h"
 
-static void teardown(void)
-{
-    if (world.engine)
-        end();
-}
-
 /* --- whether it is ready --- */
 
 START_TEST(it_is_ready_once_all_its_lanes_run_and_while_the_store_answers)
@@ -248,16 +242,6 @@ static void assign_again(int32_t lanes)
     turns(30);
 }
 
-/* Has two records read and committed. */
-static void read_two(const struct pipeline_options *options)
-{
-    put_event(0, 0, "ann", "e1", 1);
-    put_event(0, 0, "ann", "e2", 1);
-    run_lanes(options, 1);
-    turns(200);
-    ck_assert_int_eq(partition(0).committed, 2);
-}
-
 START_TEST(a_hole_is_not_taken_for_retention)
 {
     struct pipeline_options options = default_options();
@@ -474,29 +458,6 @@ START_TEST(a_lane_does_not_run_without_the_ceilings_that_it_had_adopted)
 END_TEST
 
 /* --- flags --- */
-
-static struct ceiling_catalogue *one_ceiling(void)
-{
-    struct ceiling_catalogue *catalogue = ceiling_catalogue_new(1);
-    const struct ceiling ceiling = {.name = TEXT("daily"),
-                                    .version = 1,
-                                    .who_kind = WHO_EVERYONE,
-                                    .meter = TEXT("tokens"),
-                                    .period = PERIOD_DAY,
-                                    .policy = POLICY_HARD_STOP,
-                                    .limit = 10 * DECIMAL_ONE,
-                                    .clear_level = 10 * DECIMAL_ONE};
-    if (!catalogue || !ceiling_catalogue_add(catalogue, &ceiling))
-        abort();
-    catalogue->generation = world.catalogue_generation;
-    return catalogue;
-}
-
-static void with_ceilings(int64_t generation)
-{
-    world.catalogue = one_ceiling;
-    world.catalogue_generation = world.lane_generation = generation;
-}
 
 START_TEST(after_half_a_minute_a_batch_is_committed_without_its_flags_acknowledged_and_that_is_said_once)
 {

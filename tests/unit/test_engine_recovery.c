@@ -4,45 +4,6 @@
 
 #include "engine_fixture.h"
 
-static void teardown(void)
-{
-    if (world.engine)
-        end();
-}
-
-/* Has two records read and committed. */
-static void read_two(const struct pipeline_options *options)
-{
-    put_event(0, 0, "ann", "e1", 1);
-    put_event(0, 0, "ann", "e2", 1);
-    run_lanes(options, 1);
-    turns(200);
-    ck_assert_int_eq(partition(0).committed, 2);
-}
-
-static struct ceiling_catalogue *one_ceiling(void)
-{
-    struct ceiling_catalogue *catalogue = ceiling_catalogue_new(1);
-    const struct ceiling ceiling = {.name = TEXT("daily"),
-                                    .version = 1,
-                                    .who_kind = WHO_EVERYONE,
-                                    .meter = TEXT("tokens"),
-                                    .period = PERIOD_DAY,
-                                    .policy = POLICY_HARD_STOP,
-                                    .limit = 10 * DECIMAL_ONE,
-                                    .clear_level = 10 * DECIMAL_ONE};
-    if (!catalogue || !ceiling_catalogue_add(catalogue, &ceiling))
-        abort();
-    catalogue->generation = world.catalogue_generation;
-    return catalogue;
-}
-
-static void with_ceilings(void)
-{
-    world.catalogue = one_ceiling;
-    world.catalogue_generation = world.lane_generation = 1;
-}
-
 /* --- what is thrown away --- */
 
 START_TEST(what_a_log_lacks_at_its_begin_is_a_gap_after_a_rewind_too)
@@ -98,7 +59,7 @@ static void refuse_rows(struct store_job *job)
 START_TEST(what_a_row_had_decided_that_postgresql_refuses_is_never_said)
 {
     struct pipeline_options options = default_options();
-    with_ceilings();
+    with_ceilings(1);
     world.queue_full = true; /* it was decided, and could not be sent yet */
     world.before = refuse_rows;
     put_event(0, 0, "ann", "e1", 11);
@@ -257,7 +218,7 @@ static void accept_late(struct store_job *job)
 START_TEST(late_events_accepted_after_their_lane_was_stopped_are_counted_once_it_is_taken_over_anew)
 {
     struct pipeline_options options = default_options();
-    with_ceilings();
+    with_ceilings(1);
     world.sealed[0] = (uint16_t)(START_US / DAY_US);
     world.sealed_count = 1;
     world.adopts_seals = true;
@@ -291,7 +252,7 @@ static void stop_lane(void)
 START_TEST(what_a_lane_decided_before_it_was_stopped_is_committed_behind_its_flags_too)
 {
     struct pipeline_options options = default_options();
-    with_ceilings();
+    with_ceilings(1);
     world.unacknowledged = true;
     world.queue_full = _i == 1; /* one that was not even sent */
     put_event(0, 0, "ann", "e1", 11);
@@ -340,7 +301,7 @@ START_TEST(a_rehomed_lane_says_that_its_flags_are_out_only_once_it_has_compared_
     static char value[sizeof world.sent[0].value];
     struct pipeline_options options = default_options();
     options.topic_count = 2;
-    with_ceilings();
+    with_ceilings(1);
     world.silent[STORE_COMMIT] = true;
     put_event(0, 0, "ann", "e1", 11);
     run_lanes(&options, 1);

@@ -185,7 +185,7 @@ static bool retire(struct applying *a, struct pg_columns *names)
             continue;
         pg_put_text(names, pg_text(a->latest, row, COLUMN_NAME));
         pg_put_int8(names, a->apply->generation);
-        if (pg_columns_full(names) && !pg_columns_run(a->pg, sql, names))
+        if (!pg_columns_run_if_full(a->pg, sql, names))
             return false;
     }
     return pg_columns_run(a->pg, sql, names);
@@ -217,7 +217,7 @@ static bool add(struct applying *a, struct pg_columns *rows)
         if (a->verdicts[i] == CEILING_UNCHANGED)
             continue;
         put_version(a, rows, i);
-        if (pg_columns_full(rows) && !pg_columns_run(a->pg, sql, rows))
+        if (!pg_columns_run_if_full(a->pg, sql, rows))
             return false;
     }
     return pg_columns_run(a->pg, sql, rows);

@@ -239,3 +239,8 @@ bool pg_columns_run(struct pg *pg, const char *sql, struct pg_columns *columns)
     PG_RESULT *result = pg_columns_query(pg, sql, columns);
     return result;
 }
+
+bool pg_columns_run_if_full(struct pg *pg, const char *sql, struct pg_columns *columns)
+{
+    return !pg_columns_full(columns) || pg_columns_run(pg, sql, columns);
+}

@@ -41,6 +41,7 @@ void pg_put_null(struct pg_columns *columns);
 
 /* Enough for one statement: time to run it and go on with an empty set. */
 bool pg_columns_full(const struct pg_columns *columns);
+bool pg_columns_run_if_full(struct pg *pg, const char *sql, struct pg_columns *columns); /* else true */
 
 /* Runs the statement with the columns as $1, $2, …, and empties them. The result's columns are binary. NULL:
  * it failed. */

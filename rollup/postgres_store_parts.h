@@ -83,6 +83,8 @@ bool store_copy_begin(struct postgres_store *store, uint16_t day, uint32_t left_
 bool store_copy_bytes(struct postgres_store *store, const void *bytes, size_t size);
 bool store_copy_end(struct postgres_store *store, int64_t *rows);
 void store_refuse(struct postgres_store *store, struct store_job *job);
+/* Somebody wrote the same row since the table was asked: the next try will find it there. Returns false. */
+bool store_contested(struct postgres_store *store);
 bool store_write_rows(struct postgres_store *store, struct store_job *job);
 
 /* store_sealed.c: answers batch->sealed, which adds to rollups, conflicts and ledger. */

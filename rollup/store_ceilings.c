@@ -158,7 +158,7 @@ static bool write_changes(struct postgres_store *store, const struct batch *batc
             put_state(&columns, change->lane, &change->state);
         else
             put_counter(&columns, change->lane, &change->counter);
-        ok = !pg_columns_full(&columns) || pg_columns_run(&store->pg, sql, &columns);
+        ok = pg_columns_run_if_full(&store->pg, sql, &columns);
     }
     ok = ok && pg_columns_run(&store->pg, sql, &columns);
     pg_columns_free(&columns);
@@ -248,7 +248,7 @@ static bool add_pending(struct postgres_store *store, const struct batch *batch)
         if (!batch->sealed[i].accepted || !batch->sealed[i].counted)
             continue;
         put_pending(store, &columns, batch, &batch->sealed[i]);
-        ok = !pg_columns_full(&columns) || pg_columns_run(&store->pg, sql, &columns);
+        ok = pg_columns_run_if_full(&store->pg, sql, &columns);
     }
     ok = ok && pg_columns_run(&store->pg, sql, &columns);
     pg_columns_free(&columns);

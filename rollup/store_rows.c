@@ -12,6 +12,13 @@ void store_refuse(struct postgres_store *store, struct store_job *job)
         job->status = STORE_REFUSED;
 }
 
+bool store_contested(struct postgres_store *store)
+{
+    if (strcmp(store->pg.failure.sqlstate, "23505") == 0)
+        store->pg.failure.trouble = PG_PASSING;
+    return false;
+}
+
 /* Begins the batch's transaction, unless streaming has done so. */
 static bool open_batch(struct postgres_store *store)
 {

@@ -96,7 +96,7 @@ static bool write_some(struct postgres_store *store, const struct runs *runs, bo
         if (runs->known[i] != known)
             continue;
         put_run(&columns, &runs->rows[i]);
-        ok = !pg_columns_full(&columns) || pg_columns_run(&store->pg, sql, &columns);
+        ok = pg_columns_run_if_full(&store->pg, sql, &columns);
     }
     ok = ok && pg_columns_run(&store->pg, sql, &columns);
     pg_columns_free(&columns);
@@ -105,11 +105,7 @@ static bool write_some(struct postgres_store *store, const struct runs *runs, bo
 
 static bool insert_new(struct postgres_store *store, const struct runs *runs)
 {
-    if (write_some(store, runs, false))
-        return true;
-    if (strcmp(store->pg.failure.sqlstate, "23505") == 0)
-        store->pg.failure.trouble = PG_PASSING;
-    return false;
+    return write_some(store, runs, false) || store_contested(store);
 }
 
 bool store_write_runs(struct postgres_store *store, const struct batch *batch)

@@ -171,11 +171,8 @@ static bool send_new(const struct asking *asking, uint16_t day)
 static bool end_copy(struct postgres_store *store, size_t count)
 {
     int64_t taken = 0;
-    if (!store_copy_end(store, &taken)) {
-        if (strcmp(store->pg.failure.sqlstate, "23505") == 0)
-            store->pg.failure.trouble = PG_PASSING;
-        return false;
-    }
+    if (!store_copy_end(store, &taken))
+        return store_contested(store);
     return (size_t)taken == count ||
            pg_fail(&store->pg, PG_PASSING, "COPY took %lld events of a sealed day where there are %zu",
                    (long long)taken, count);

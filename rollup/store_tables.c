@@ -4,11 +4,6 @@
 #include <stdio.h>
 
 /* Writes what is gathered once there is enough of it. */
-static bool run_if_full(struct postgres_store *store, const char *sql, struct pg_columns *columns)
-{
-    return !pg_columns_full(columns) || pg_columns_run(&store->pg, sql, columns);
-}
-
 static void put_dead_letter(struct postgres_store *store, struct pg_columns *c,
                             const struct batch_dead_letter *dead)
 {
@@ -40,7 +35,7 @@ bool store_write_dead_letters(struct postgres_store *store, const struct batch *
     bool ok = true;
     for (size_t i = 0; ok && i < batch->dead_letter_count; i++) {
         put_dead_letter(store, &columns, &batch->dead_letters[i]);
-        ok = run_if_full(store, sql, &columns);
+        ok = pg_columns_run_if_full(&store->pg, sql, &columns);
     }
     ok = ok && pg_columns_run(&store->pg, sql, &columns);
     pg_columns_free(&columns);
@@ -81,7 +76,7 @@ bool store_write_conflicts(struct postgres_store *store, const struct batch *bat
     bool ok = true;
     for (size_t i = 0; ok && i < batch->conflict_count; i++) {
         put_conflict(store, &columns, &batch->conflicts[i]);
-        ok = run_if_full(store, sql, &columns);
+        ok = pg_columns_run_if_full(&store->pg, sql, &columns);
     }
     ok = ok && pg_columns_run(&store->pg, sql, &columns);
     pg_columns_free(&columns);
@@ -106,7 +101,7 @@ static bool write_day_segments(struct postgres_store *store, const struct batch 
         pg_put_int4(&columns, segment->lane);
         pg_put_int8(&columns, store->batch_id);
         pg_put_bytes(&columns, segment->keys.bytes, segment->keys.size_bytes);
-        ok = run_if_full(store, sql, &columns);
+        ok = pg_columns_run_if_full(&store->pg, sql, &columns);
     }
     ok = ok && pg_columns_run(&store->pg, sql, &columns);
     pg_columns_free(&columns);
@@ -187,7 +182,7 @@ static bool write_hourly(struct postgres_store *store, const struct batch *batch
     bool ok = true;
     for (size_t i = 0; ok && i < count; i++) {
         put_hourly(&columns, &rows[i]);
-        ok = run_if_full(store, sql, &columns);
+        ok = pg_columns_run_if_full(&store->pg, sql, &columns);
     }
     ok = ok && pg_columns_run(&store->pg, sql, &columns);
     pg_columns_free(&columns);

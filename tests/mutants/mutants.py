@@ -4,7 +4,7 @@
     mutants.py --check            does each still fit the code?
     mutants.py [NAME...]          plant all, or those whose names contain one of NAME
       --jobs N                    so many side by side, each with a tree and servers of its own; 2 unless given
-      --table FILE                whose rows say what came of them; README.md here unless given
+      --table FILE                whose rows say what came of them; tests/README.md unless given
       --stack DIR                 servers made by deploy/stack.sh, in place of its own; wants --jobs 1
       --no-servers                without tests that need servers
       --sound                     first run all tests in question without any bug
@@ -29,9 +29,9 @@ HEAD = "| mutant | caught by | seconds |\n|---|---|---|\n"
 def read_table(path):
     """{name: (what caught it, seconds)}"""
     rows = {}
-    for line in path.read_text().splitlines():
+    for line in path.read_text().partition(HEAD)[2].splitlines():
         cells = line.strip("| ").split(" | ")
-        if line.startswith("| ") and len(cells) == 3 and cells[0] != "mutant":
+        if line.startswith("| ") and len(cells) == 3:
             rows[cells[0]] = (cells[1], cells[2])
     return rows
 
@@ -143,7 +143,7 @@ def parse_arguments():
     parser.add_argument("names", nargs="*")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--table", type=pathlib.Path, default=pathlib.Path(__file__).with_name("README.md"))
+    parser.add_argument("--table", type=pathlib.Path, default=ROOT / "tests/README.md")
     parser.add_argument("--stack")
     parser.add_argument("--no-servers", action="store_true")
     parser.add_argument("--sound", action="store_true")

@@ -155,15 +155,24 @@ rd_kafka_topic_partition_list_t *kafka_intake_list(const struct kafka_intake *in
     return list;
 }
 
-struct record kafka_record(uint32_t topic, const rd_kafka_message_t *message)
+/* Producers may write any 64 bits as a record's time: what is beyond the calendar (the year 294247, in us) is
+ * none. */
+static int64_t time_of(const rd_kafka_message_t *message)
 {
     rd_kafka_timestamp_type_t type;
     int64_t time_ms = rd_kafka_message_timestamp(message, &type);
+    bool is_time =
+        type != RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && time_ms >= 0 && time_ms <= RECORD_TIME_LIMIT_MS;
+    return is_time ? time_ms : -1;
+}
+
+struct record kafka_record(uint32_t topic, const rd_kafka_message_t *message)
+{
     return (struct record){
         .topic = topic,
         .partition = message->partition,
         .offset = message->offset,
-        .time_ms = type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : time_ms,
+        .time_ms = time_of(message),
         .key = {message->key, (uint32_t)message->key_len},
         .value = {message->payload, (uint32_t)message->len},
     };

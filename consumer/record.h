@@ -12,11 +12,13 @@ struct record_header {
     struct text value;
 };
 
+#define RECORD_TIME_LIMIT_MS (INT64_MAX / 1000) /* in us it fits 64 bits */
+
 struct record {
     uint32_t topic; /* index into kafka.usage_topics */
     int32_t partition;
     int64_t offset;
-    int64_t time_ms;   /* the record's timestamp, ms since 1970; -1 if it has none */
+    int64_t time_ms;   /* the record's timestamp, ms since 1970 to RECORD_TIME_LIMIT_MS; -1 if it has none */
     struct text key;   /* bytes NULL: the record has no key */
     struct text value; /* bytes NULL: the record has no value */
     const struct record_header *headers;

@@ -124,3 +124,26 @@ def assert_json(text):
         json.loads(text)
     except ValueError:
         assert all(json.loads(line) for line in text.splitlines())
+
+
+def test_a_record_whose_time_no_calendar_holds_is_kept_and_stops_no_lane(make_scene):
+    scene = make_scene(partitions=1).migrate()
+    scene.configure({"kafka": {"dead_letter_topic": scene.topics.dead_letter}})
+    process = scene.usagebox.start()
+    limit_ms = (2**63 - 1) // 1000
+    times_ms = (limit_ms, limit_ms + 1, 9_250_000_000_000_000, 10**16, 2**63 // 1000 * 2, 2**63 - 1, -(2**62))
+    good = {"event_id": "e", "customer_id": "c", "meter": "tool_calls", "quantity": 1}
+    for n, time_ms in enumerate(times_ms):
+        scene.produce(b"{", key="c", timestamp_ms=time_ms)
+        scene.produce({**good, "event_id": f"none-{n}"}, timestamp_ms=time_ms)
+        scene.produce({**good, "event_id": f"own-{n}", "timestamp": int(time.time())}, timestamp_ms=time_ms)
+    scene.wait_consumed()
+    letters = scene.query("SELECT reason, record_time::text FROM dead_letter ORDER BY kafka_offset")
+    last = "294247-01-10 04:00:54.775+00"
+    assert letters == [("not_json", last), ("in_future", last)] + 6 * [("not_json", None), ("missing_field", None)]
+    assert scene.value("SELECT count(*) FROM usage_event") == len(times_ms)
+    assert scene.value("SELECT complete_through <= now() FROM usage_watermark")
+    wait_until(lambda: len(scene.topics.read(scene.topics.dead_letter)) == len(letters), 20, "copies of the dead letters")
+    assert "level=error" not in process.log()
+    scene.usagebox.command("dead-letters", "list")
+    scene.usagebox.command("verify")

@@ -12,7 +12,8 @@ enum { SQL_BYTES = 6000 };
 
 /* --- seals --- */
 
-/* Segments are dropped once all lanes have adopted the seal of a day that has its index. */
+/* Segments are dropped once all lanes have adopted the seal of a day that has its index, perhaps while we
+ * look: pg_class is of the snapshot, as all else here, and to_regclass() would be of now. */
 /* clang-format off */
 static const char seals_sql[] =
     "WITH leaf AS (SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day, c.oid"
@@ -37,7 +38,8 @@ static const char seals_sql[] =
     "UNION ALL SELECT l.day::text, 'its dedupe keys were dropped before all lanes had adopted its seal',"
     "  w.lanes || ' lanes', coalesce(a.lanes, 0) || ' lanes'"
     "  FROM leaf l CROSS JOIN wanted w LEFT JOIN adopted a USING (day) LEFT JOIN sealed_day s USING (day)"
-    "  WHERE to_regclass('dedupe_segment_' || to_char(l.day, 'YYYYMMDD')) IS NULL"
+    "  WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace"
+    "    AND c.relname = 'dedupe_segment_' || to_char(l.day, 'YYYYMMDD'))"
     "   AND (s.day IS NULL OR s.duplicates > 0 OR coalesce(a.lanes, 0) < w.lanes) ORDER BY 1";
 /* clang-format on */
 

@@ -5,6 +5,7 @@ import pty
 import subprocess
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import process
 import psycopg2.extensions
@@ -265,6 +266,24 @@ class TestSealsAndSegments:
                         "DELETE FROM sealed_day_adoption WHERE lane = 1")
         (difference,) = only(database.differences(), "seals")
         assert (difference["expected"], difference["found"]) == ("3 lanes", "2 lanes")
+
+    def test_keys_that_are_dropped_while_it_looks_are_no_difference(self, database, written):
+        """Its snapshot is of before the lanes adopted the seal; a catalogue function would tell of now."""
+        segment = f"dedupe_segment_{written.sealed_day.replace('-', '')}"
+        database.tamper(f"CREATE TABLE IF NOT EXISTS {segment} (lane integer, batch_id bigint, keys bytea); "
+                        "DELETE FROM sealed_day_adoption")
+        holder = psycopg2.connect(database.dsn)
+        holder.cursor().execute("LOCK TABLE dead_letter") # which is read before seals are looked at
+        with ThreadPoolExecutor() as threads:
+            verifying = threads.submit(database.verify)
+            waiting = ("SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'",
+                       database.name)
+            wait_until(lambda: written.value(*waiting) == 1, 30, "verify to wait for the lock")
+            database.tamper(f"INSERT INTO sealed_day_adoption SELECT %s, lane, 1 FROM generate_series(0, 2) lane; "
+                            f"DROP TABLE {segment}", written.sealed_day)
+            holder.close()
+            report = verifying.result()
+        assert report["ok"], report["differences"]
 
     def test_a_missing_dedupe_key_is_found(self, database):
         table = f"dedupe_segment_{time.strftime('%Y%m%d', time.gmtime())}"

@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "ceiling_rows.h"
+#include "ceiling_judge.h"
 
 enum { WHOLE_CUSTOMER = 0 };  /* number of "{}" among the words: the first one held */
 enum { FORGET_SLICE = 1024 }; /* rows looked at by one call: some 10 us */

@@ -2,7 +2,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-#include "ceiling_rows.h"
+#include "ceiling_judge.h"
 #include "json_load.h"
 
 const char *const decision_source_names[DECISION_SOURCES] = {"event", "clock", "ceilings"};

@@ -113,16 +113,4 @@ void state_turn(struct ceiling_book *book, uint32_t row,
 int state_key_order(const struct ceiling_book *book, const struct state_key *a, const struct state_key *b);
 bool state_other_active(const struct ceiling_book *book, const struct state *state, bool later);
 
-/* ceiling_judge.c */
-struct cause {
-    enum decision_source source;
-    int64_t now_us;
-    const struct event *event; /* NULL unless DECIDED_BY_EVENT */
-    struct ceiling_origin origin;
-    ceiling_decided decided;
-    void *context;
-};
-bool judge_counted(struct ceiling_book *book, const struct ceiling *ceiling, uint32_t counter,
-                   decimal_t before, const struct cause *cause);
-
 #endif

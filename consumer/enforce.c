@@ -1,5 +1,6 @@
 /* From decisions to flags on the enforcement topic. */
 #include "engine.h"
+#include "flag.h"
 
 enum { COOKIE_BITS = 40, SLOTS_TRIED = 8 };
 

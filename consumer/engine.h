@@ -6,116 +6,7 @@
 #ifndef UB_ENGINE_H
 #define UB_ENGINE_H
 
-#include "lane.h"
-
-enum {
-    ENGINE_AHEAD_KEYS = 1 << 20, /* how far it decides without the store */
-    ENGINE_REFUSED_LIMIT = 1024,
-    ENGINE_UNMADE_LIMIT = 256,
-    ENGINE_LATENCY_SLOTS = 4096
-};
-#define ENGINE_SECOND_US INT64_C(1000000)
-#define ENGINE_DAY_US (86400 * ENGINE_SECOND_US)
-#define ENGINE_REVOKE_US (2 * ENGINE_SECOND_US)
-#define ENGINE_FLAG_WAIT_US (30 * ENGINE_SECOND_US)
-#define ENGINE_TOMBSTONE_US ENGINE_DAY_US
-#define ENGINE_STOPPED_RETRY_US (10 * ENGINE_SECOND_US)
-#define ENGINE_FINGERPRINT_US (10 * ENGINE_SECOND_US)
-/* Ceilings of periods that ended longer ago are not counted any more: how long counters stay in memory. */
-
-enum ceilings_stage {
-    CEILINGS_SETTLED,
-    CEILINGS_AT_BOUNDARY, /* shadow begins when the open batch closes */
-    CEILINGS_COMMITTING,  /* waits for that batch's commit */
-    CEILINGS_SEEDING,     /* sums are being read */
-    CEILINGS_SEEDED,      /* the batch that closes next adopts */
-    CEILINGS_ADOPTING     /* intake is held until the adopting batch is committed */
-};
-
-struct refused_row {
-    struct ceiling_origin origin;
-    uint64_t fingerprint; /* of its record: a log that is cut and written on has another one there */
-    char detail[256];
-};
-
-struct latency_slot {
-    uint64_t cookie; /* 0: free */
-    int64_t decided_steady_us;
-    int64_t record_ms;
-};
-
-struct pipeline {
-    struct pipeline_options options;
-    struct pipeline_ports ports;
-    struct pipeline_stats stats;
-    int64_t now_us;    /* by the wall clock: when something happened */
-    int64_t steady_us; /* by the steady one: what durations, delays and deadlines are measured with */
-
-    struct lane **lanes; /* by number; NULL: never assigned here */
-    size_t lane_count;
-    int32_t unmade[ENGINE_UNMADE_LIMIT]; /* assigned lanes that there was no memory for */
-    size_t unmade_count;
-    int64_t unmade_at_us; /* when they are tried again */
-    bool assignment_new;
-    bool revoking;
-    int64_t revoke_by_us;
-    bool draining;
-    bool released;
-
-    uint64_t generation; /* of the consumed set */
-    bool consume_asked;  /* the consumed set changed: tell the source at the end of the turn */
-    bool behind;         /* the last poll returned records */
-    bool held;
-
-    struct decoder *decoder;
-    struct arena *scratch; /* reset each turn */
-    struct identity_secret secret;
-    enum partitioner partitioner;
-    bool partitioner_stored;
-    struct partitioner_votes votes;
-    int32_t partition_count;        /* by which records are judged */
-    struct store_settings settings; /* as they were read last */
-    uint64_t misplaced, placed; /* records in the wrong lane against right ones, since the last alert check */
-    struct refused_row *refused;
-    size_t refused_count;
-    int64_t limit_rows; /* shrinks to find a refused row */
-
-    struct batch *batches[2];
-    struct batch *open;   /* being filled; NULL while both are closed or none is needed */
-    struct batch *closed; /* waits for its flags, or is with the store */
-    uint64_t batch_number;
-    uint16_t open_stream_day, closed_stream_day; /* the day whose rows are being streamed; 0: none */
-    bool close_asked;
-    bool closed_submitted;
-    const char *rewind_asked; /* why; done as soon as the store has nothing of ours under way */
-    bool in_doubt;            /* the closed batch's COMMIT was under way when the store was lost */
-    int64_t closed_at_us;
-    bool flags_late; /* alerted that the closed batch commits without its flags acknowledged */
-
-    struct store_job *job; /* with the store; NULL: it is idle */
-    struct buffer spare;   /* a streamed buffer that came back */
-    bool lost;             /* the store needs STORE_RECOVER */
-    bool ahead;            /* deciding without keeping rows */
-    int64_t recover_at_us, recover_backoff_us;
-    int64_t catalogue_at_us;
-    bool settings_known;
-    uint16_t *sealed_days; /* all seals known, ascending */
-    size_t sealed_day_count;
-
-    struct ceiling_catalogue **catalogues; /* every one that some lane may use; the last is the newest */
-    size_t catalogue_count;
-    enum ceilings_stage ceilings_stage;
-    const struct ceiling_catalogue *ceilings_target; /* what shadowing lanes are about to adopt */
-    struct store_job *ceilings_seed;                 /* sums that wait for the partitioner to be read */
-    int64_t ceilings_retry_at_us;
-    uint64_t ceilings_batch; /* the boundary's or the adopting batch's number */
-
-    struct latency_slot latencies[ENGINE_LATENCY_SLOTS];
-    int64_t tick_at_us;
-    int64_t trickle_at_us; /* beyond the memory limit no records are taken before */
-    int64_t memory_alert_at_us;
-    uint32_t next_serial;
-};
+#include "engine_state.h"
 
 /* pipeline.c */
 void engine_note(struct pipeline *p, enum note_level level, int32_t lane, const char *format, ...)
@@ -142,10 +33,9 @@ bool takeover_waits(const struct pipeline *p);      /* for nothing to be uncommi
 struct store_job *takeover_job(struct pipeline *p); /* the next job that lanes wait for; NULL: none */
 void takeover_stop(struct pipeline *p, struct lane *lane, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-void takeover_again(struct pipeline *p, struct lane *lane); /* fenced or dropped: with backoff */
-void takeover_forget(struct pipeline *p,
-                     struct lane *lane);   /* its state; assigned lanes are taken over again */
-void takeover_consume(struct pipeline *p); /* tells the source what to consume from where */
+void takeover_again(struct pipeline *p, struct lane *lane);  /* fenced or dropped: with backoff */
+void takeover_forget(struct pipeline *p, struct lane *lane); /* its state; if assigned, taken over again */
+void takeover_consume(struct pipeline *p);                   /* tells the source what to consume from where */
 
 /* rehome.c */
 bool rehome_fits(struct pipeline *p, int32_t present); /* partitions; false: every lane was stopped for it */
@@ -197,10 +87,9 @@ struct batch_day *batching_day_to_stream(const struct pipeline *p); /* the open 
 void batching_adopt_seals(struct pipeline *p); /* every running lane, of the seals that it has not adopted */
 
 /* settle.c */
-void settle_store(struct pipeline *p); /* takes finished jobs, submits the next */
-void settle_rewind(struct pipeline *p,
-                   const char *why); /* undoes all that is not committed, as soon as it may */
-void settle_undo(struct pipeline *p, const char *why); /* the same, now: the store has nothing of ours */
+void settle_store(struct pipeline *p);                   /* takes finished jobs, submits the next */
+void settle_rewind(struct pipeline *p, const char *why); /* undoes what is not committed, when it may */
+void settle_undo(struct pipeline *p, const char *why);   /* the same, now: the store has nothing of ours */
 void settle_committed(struct pipeline *p, struct batch *batch);
 struct store_job *settle_new_job(struct pipeline *p, enum store_job_kind kind);
 
@@ -216,10 +105,9 @@ const struct ceiling_catalogue *ceilings_at(const struct pipeline *p, int64_t ge
 bool ceilings_closing(struct pipeline *p, struct batch *batch); /* before the changes are collected */
 void ceilings_closed(struct pipeline *p, struct batch *batch);
 void ceilings_committed(struct pipeline *p, const struct batch *batch);
-void ceilings_failed(struct pipeline *p); /* a rewind: shadow counting starts over */
-void ceilings_forget(struct pipeline *p); /* all that were loaded; no lane uses any */
-void ceilings_leave(struct pipeline *p,
-                    struct lane *lane); /* it stops running: nothing is adopted any more */
+void ceilings_failed(struct pipeline *p);                   /* a rewind: shadow counting starts over */
+void ceilings_forget(struct pipeline *p);                   /* all that were loaded; no lane uses any */
+void ceilings_leave(struct pipeline *p, struct lane *lane); /* it stops: adopting ends */
 struct store_job *ceilings_job(struct pipeline *p);
 void ceilings_seeded(struct pipeline *p, struct store_job *job); /* takes the job */
 void ceilings_settings_read(struct pipeline *p);

@@ -2,6 +2,7 @@
 #ifndef UB_FLAG_ROWS_H
 #define UB_FLAG_ROWS_H
 
+#include "flag_book.h"
 #include "flag_message.h"
 #include "flag_tickets.h"
 #include "lookup.h"

@@ -3,60 +3,11 @@
 #ifndef UB_LANE_H
 #define UB_LANE_H
 
-#include "flag.h"
+#include "flag_book.h"
+#include "lane_topic.h"
 #include "pipeline.h"
 
 enum { LANE_DAYS = 65536, LANE_ADOPTING_LIMIT = 8 };
-
-struct lane_record {
-    int64_t offset; /* -1: none */
-    uint64_t fingerprint;
-};
-
-struct lane_topic {
-    /* As the store has it. */
-    int64_t committed; /* next_offset; -1: fresh */
-    int64_t committed_last_offset;
-    uint64_t committed_fingerprint;
-    int64_t committed_through_us;
-    int64_t
-        stored; /* what its row holds once the closed batch is committed: the next batch's compare-and-set */
-    /* As decided. */
-    int64_t position;
-    int64_t last_offset; /* of the last record taken; -1: none */
-    uint64_t last_fingerprint;
-    int64_t seen_through_us;
-    int64_t noted_through_us; /* seen_through of the last batch closed */
-    int64_t gap;              /* offsets below position that the next batch records as a gap */
-    /* Before a rewind, or by another process, decisions were published up to here. */
-    int64_t reached;
-    /* A jump over missing offsets counts as a hole when it is seen a second time, unless a record came since
-     * consume(). */
-    int64_t jumped_at, jumped_to;
-    bool jumps_trusted;
-    int64_t high_offset; /* -1: not known */
-    int64_t low_offset;
-    int32_t partition_count;
-    bool probing;      /* asked, not answered */
-    uint64_t question; /* the last one's number */
-    int64_t asked_at_us;
-    int64_t asked_position;     /* position when it was asked */
-    int64_t asked_reached;      /* reached when it was asked */
-    int64_t asked_offset;       /* the record whose fingerprint was asked for; -1: none */
-    uint64_t asked_fingerprint; /* what it should be */
-    bool probed;                /* answered since the lane came to its present phase */
-    bool found;
-    uint64_t found_fingerprint;
-    int64_t fingerprint_at_us; /* when it was last asked for while running */
-    bool last_checked;         /* CHECKING: the last record read is there; now for the witness */
-    /* A record of the log that is being read, and the one to follow it: the last one committed when it was
-     * asked for. A log made anew does not hold it, however much of that was read and committed meanwhile. */
-    struct lane_record witness, heir;
-    int64_t limit;          /* nothing is read from here on: a repartition is under way; else INT64_MAX */
-    struct store_era *eras; /* malloc'd */
-    size_t era_count;
-    size_t row; /* index into the open batch's partitions; SIZE_MAX: not in it */
-};
 
 struct lane_mark {
     uint64_t keys; /* position in the journal of keys */
@@ -110,9 +61,6 @@ bool lane_has_state(const struct lane *lane);
 
 /* Takes over what the store restored; the lane owns it from now on. */
 bool lane_restore(struct lane *lane, struct store_lane *restored);
-
-/* What was reached beyond the log's end was reached in a log that is gone: nothing leads there again. */
-void lane_log_ends(struct lane_topic *topic, int64_t end_offset);
 
 /* Remembers that key was inserted. */
 bool lane_journal(struct lane *lane, struct dedupe_key key);

@@ -5,7 +5,6 @@
 #define UB_SIPHASH_H
 
 #include <endian.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 

@@ -78,6 +78,9 @@ void store_day_name(char name[STORE_NAME_BYTES], const char *prefix, uint16_t da
 bool store_need_day(struct postgres_store *store, uint16_t day); /* makes its leaf if it has none */
 bool store_make_partitions(struct postgres_store *store);        /* those of now */
 
+/* store_offsets.c. NULL: out of memory. */
+struct store_chain *store_chain_of(struct postgres_store *store, uint32_t topic, int32_t partition);
+
 /* store_rows.c. COPY into a day's leaf. refuse: marks a job that failed at raw rows. */
 bool store_copy_begin(struct postgres_store *store, uint16_t day, uint32_t left_out);
 bool store_copy_bytes(struct postgres_store *store, const void *bytes, size_t size);
@@ -85,32 +88,6 @@ bool store_copy_end(struct postgres_store *store, int64_t *rows);
 void store_refuse(struct postgres_store *store, struct store_job *job);
 /* Somebody wrote the same row since the table was asked: the next try will find it there. Returns false. */
 bool store_contested(struct postgres_store *store);
-bool store_write_rows(struct postgres_store *store, struct store_job *job);
-
-/* store_sealed.c: answers batch->sealed, which adds to rollups, conflicts and ledger. */
-bool store_write_sealed(struct postgres_store *store, struct store_job *job);
-
-/* store_tables.c. names: rows of customer and meter. */
-bool store_write_dead_letters(struct postgres_store *store, const struct batch *batch);
-bool store_write_conflicts(struct postgres_store *store, const struct batch *batch);
-bool store_write_segments(struct postgres_store *store, const struct batch *batch);
-bool store_write_names(struct postgres_store *store, const struct batch *batch);
-bool store_write_rollups(struct postgres_store *store, const struct batch *batch);
-
-/* store_runs.c */
-bool store_write_runs(struct postgres_store *store, const struct batch *batch);
-
-/* store_ceilings.c. pending: adds the new, deletes the settled. */
-bool store_write_decisions(struct postgres_store *store, const struct batch *batch);
-bool store_write_counters(struct postgres_store *store, const struct batch *batch);
-bool store_write_adoptions(struct postgres_store *store, const struct batch *batch);
-bool store_write_pending(struct postgres_store *store, const struct batch *batch);
-bool store_write_learned(struct postgres_store *store, const struct batch *batch);
-
-/* store_offsets.c. offsets: may find lanes fenced. chain_of: NULL: out of memory. */
-bool store_write_ledger(struct postgres_store *store, const struct batch *batch);
-bool store_write_offsets(struct postgres_store *store, struct store_job *job);
-struct store_chain *store_chain_of(struct postgres_store *store, uint32_t topic, int32_t partition);
 
 /* The jobs, each in its file. restore: what takeover reads of lanes that are not `kept`. */
 bool store_commit(struct postgres_store *store, struct store_job *job);

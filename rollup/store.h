@@ -4,14 +4,13 @@
 #ifndef UB_STORE_H
 #define UB_STORE_H
 
-#include "../consumer/ceiling_book.h"
 #include "../consumer/former.h"
 #include "batch.h"
+#include "store_lane.h"
 
 enum store_job_kind {
     STORE_COMMIT,    /* write the batch in one transaction */
-    STORE_STREAM,    /* the batch still grows: COPY these rows of one day already (always the same day of a
-                        batch) */
+    STORE_STREAM,    /* the batch still grows: COPY rows already, of one and the same day of a batch */
     STORE_TAKEOVER,  /* become the owner of lanes, restore their state */
     STORE_RECOVER,   /* after a failure: reconnect, and read the offset rows again, FOR UPDATE */
     STORE_CATALOGUE, /* what changed: sealed days, ceilings, settings */
@@ -22,59 +21,12 @@ enum store_status {
     STORE_DONE,
     STORE_FENCED,  /* rolled back: some lane has another owner now (fenced_lanes) */
     STORE_REFUSED, /* rolled back: PostgreSQL refuses a usage_event row, by type or by a named CHECK */
-    STORE_LOST, /* connection lost, or COMMIT's outcome unknown, or a passing error: STORE_RECOVER comes next
-                 */
-    STORE_FATAL /* an error on any other table: the lanes stop until a person has looked (detail) */
+    STORE_LOST,    /* no connection, COMMIT's outcome unknown, a passing error: STORE_RECOVER comes next */
+    STORE_FATAL    /* an error on any other table: the lanes stop until a person has looked (detail) */
 };
 
-/* Records below an offset, and the partition count by which their producers chose where to put them. */
-struct store_era {
-    int64_t below;
-    int32_t partition_count;
-};
-
-/* One lane's share of STORE_TAKEOVER. Its partition count is settings.partition_count: in: what the topics
- * have, stored if nothing is yet; out: what is stored, which differs when partitions were added. */
-struct store_lane_offset {
-    uint32_t topic;
-    bool fresh; /* there was no row: next_offset is -1 until the log's start is known */
-    int64_t next_offset;
-    int64_t last_offset; /* -1: none */
-    uint64_t last_fingerprint;
-    int64_t witness_offset; /* of a record known to be of the log that was read all along; -1: none */
-    uint64_t witness_fingerprint;
-    int64_t seen_through_us;
-    bool limited;           /* a repartition is under way: */
-    int64_t limit;          /* nothing is read from here on before all lanes have come to their limits */
-    struct store_era *eras; /* oldest first; beyond them the present count holds */
-    size_t era_count;
-};
-struct store_pending { /* an accepted event of a sealed day whose ceilings were not counted yet */
-    uint32_t topic;
-    int32_t partition;
-    int64_t offset;
-    struct event event; /* views into the lane's arena */
-};
-struct store_lane {
-    int32_t lane;
-    int64_t epoch_above; /* in: the new epoch is above this and above the row's */
-    int64_t kept_epoch;  /* in: the epoch of the state that the engine still has; 0: it has none */
-    bool kept;           /* out: every row still has kept_epoch: nothing was raised or restored but offsets */
-    int64_t epoch;       /* out */
-    struct store_lane_offset *offsets; /* by topic index; all topics */
-    struct dedupe *dedupe;             /* out, filled by the store, given to the engine */
-    struct ceiling_book *book;         /* out, likewise */
-    int64_t ceilings_generation;       /* adopted; 0: none */
-    struct ceiling_catalogue
-        *adopted;          /* out, given: the ceilings of that generation; NULL: they are the newest */
-    uint16_t *sealed_days; /* adopted, ascending */
-    size_t sealed_day_count;
-    struct store_pending *pending;
-    size_t pending_count;
-    struct arena *arena; /* holds all of the above but dedupe and book; given to the engine */
-};
-
-struct store_fact { /* one lane and topic, as STORE_RECOVER read it */
+/* One lane and topic, as STORE_RECOVER read it. */
+struct store_fact {
     uint32_t topic;
     int32_t partition;
     bool found;
@@ -103,11 +55,10 @@ struct store_job {
     char detail[512]; /* a sentence for a person unless STORE_DONE */
     int64_t elapsed_us;
 
-    struct batch *batch; /* COMMIT; its day `stream_day` had its first rows streamed, if that is not 0 */
-    struct buffer rows;  /* STREAM: moved here from the batch; given back empty, for reuse */
-    uint16_t stream_day; /* STREAM, COMMIT: the day whose COPY is open; 0: none. Streamed are rows that leave
-                            out what the batch does */
-    uint32_t stream_left_out; /* STREAM: the batch's left_out */
+    struct batch *batch;      /* COMMIT; its day `stream_day` had its first rows streamed, if that is not 0 */
+    struct buffer rows;       /* STREAM: moved here from the batch; given back empty, for reuse */
+    uint16_t stream_day;      /* STREAM, COMMIT: the day whose COPY is open; 0: none */
+    uint32_t stream_left_out; /* STREAM: the batch's left_out, which its rows are without */
     uint64_t stream_batch;    /* STREAM: number of the batch that the rows are of */
     int32_t *fenced_lanes;    /* COMMIT out, if FENCED: malloc'd, given to the engine */
     size_t fenced_count;
@@ -123,11 +74,10 @@ struct store_job {
     struct former *former;       /* out, given: what the lanes need instead; NULL: nothing else */
 
     /* CATALOGUE out, and TAKEOVER out: */
-    struct store_settings settings;
-    struct ceiling_catalogue
-        *catalogue;           /* newest, if its generation is not known_generation; else NULL. Given */
-    int64_t known_generation; /* in */
-    uint16_t *sealed_days;    /* CATALOGUE only: all of them, ascending; malloc'd, given to the engine */
+    struct store_settings settings;      /* TAKEOVER in: partition_count, kept if none is stored yet */
+    struct ceiling_catalogue *catalogue; /* given: the newest; NULL: its generation is known_generation */
+    int64_t known_generation;            /* in */
+    uint16_t *sealed_days; /* CATALOGUE only: all of them, ascending; malloc'd, given to the engine */
     size_t sealed_day_count;
 
     /* SEED */

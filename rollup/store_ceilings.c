@@ -1,5 +1,5 @@
 /* What a batch says about enforcement. */
-#include "postgres_store_parts.h"
+#include "store_writes.h"
 
 #include "../consumer/log.h"
 

@@ -1,5 +1,5 @@
 /* One transaction per batch. What locks rows that others may want comes late, the offset rows come last. */
-#include "postgres_store_parts.h"
+#include "store_writes.h"
 
 /* While PostgreSQL still takes in the last rows that were streamed. */
 static void sort_rollups(const struct batch *batch)

@@ -1,5 +1,5 @@
 /* Ledger and offset rows: what a transaction writes last. */
-#include "postgres_store_parts.h"
+#include "store_writes.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Raw events of open days, by COPY BINARY straight into the day's leaf. */
-#include "postgres_store_parts.h"
+#include "store_writes.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * run, and the rows of those that it does not know go in by a plain INSERT, which costs half of what an
  * upsert does. Only the owner of a customer's lane writes his runs; should one who lost it come in between
  * all the same, the unique index refuses the row and the batch is tried again. */
-#include "postgres_store_parts.h"
+#include "store_writes.h"
 
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /* Events of sealed days. The leaf's unique index is asked which of them are there already; the others go into
  * the leaf by COPY, where the index has the last word. */
-#include "postgres_store_parts.h"
+#include "store_writes.h"
 
 #include <stdio.h>
 #include <stdlib.h>

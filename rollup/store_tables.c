@@ -1,5 +1,5 @@
 /* What a batch writes beside raw events, ceilings and offsets. */
-#include "postgres_store_parts.h"
+#include "store_writes.h"
 
 #include <stdio.h>
 

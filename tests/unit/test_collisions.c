@@ -4,7 +4,7 @@
 #include <check.h>
 
 #include "ceiling_fixture.h"
-#include "consumer/flag.h"
+#include "consumer/flag_book.h"
 #include "consumer/intern.h"
 #include "rollup/accumulator.h"
 

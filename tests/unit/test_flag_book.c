@@ -1,6 +1,7 @@
 /* The book of one lane against a topic that the test plays: `tell` appends a message and shows it to the
  * book. */
 #include "consumer/flag.h"
+#include "consumer/flag_book.h"
 
 #include <check.h>
 #include <stdio.h>

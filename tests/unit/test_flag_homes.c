@@ -1,5 +1,6 @@
 /* The book of one lane after partitions were added: some keys of its partition are another lane's now. */
 #include "consumer/flag.h"
+#include "consumer/flag_book.h"
 
 #include <check.h>
 #include <stdio.h>

@@ -1,6 +1,7 @@
 /* Each allocation of a flag book's life fails in turn. Whoever is told so asks again, and then the same
  * messages leave. */
 #include "consumer/flag.h"
+#include "consumer/flag_book.h"
 
 #include <check.h>
 #include <jansson.h>

@@ -2,6 +2,7 @@
  * writes late. Once all is quiet, whoever reads the log from its start and whoever followed it must know what
  * is desired. */
 #include "consumer/flag.h"
+#include "consumer/flag_book.h"
 
 #include <check.h>
 #include <stdio.h>

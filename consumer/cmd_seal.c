@@ -132,7 +132,8 @@ static int seal_days(struct command_context *context, const struct config *confi
                             choice->day);
     struct sealing sealing = {.choice = choice,
                               .rules = {.window_us = choice->now ? 0 : config->dedupe.window_us,
-                                        .idle_us = choice->now ? 0 : SEAL_IDLE_US},
+                                        .idle_us = choice->now ? 0 : SEAL_IDLE_US,
+                                        .busy_us = SEAL_BUSY_US},
                               .table = table_new(columns)};
     if (!sealing.table)
         return command_fail(context, EXIT_FAILED, "out of memory");

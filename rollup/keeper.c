@@ -112,7 +112,7 @@ static bool seal_due(struct chore *chore, struct pg *pg, struct seal_day *days, 
 
 static bool seal_days(struct keeper *keeper, struct chore *chore, struct pg *pg)
 {
-    const struct seal_rules rules = {keeper->options.window_us, SEAL_IDLE_US, SEAL_RETRY_US};
+    const struct seal_rules rules = {keeper->options.window_us, SEAL_IDLE_US, SEAL_BUSY_US, SEAL_RETRY_US};
     struct seal_day *days;
     size_t count;
     bool locked = false;

@@ -62,15 +62,18 @@ void seal_unlock(struct pg *pg)
 }
 
 /* Every batch leaves a dedupe segment for each of its days, at the time when its transaction began. */
-static bool is_idle(struct pg *pg, const struct seal_day *day, int64_t idle_us, bool *idle)
+static bool is_idle(struct pg *pg, const struct seal_day *day, const struct seal_rules *rules, bool *idle)
 {
-    char sql[160], value[24];
+    char sql[320], idle_us[24], busy_us[24], overdue_s[24];
     snprintf(sql, sizeof sql,
-             "SELECT coalesce(max(created_at) <= now() - $1::bigint * interval '1 microsecond', true) "
-             "FROM dedupe_segment_%s",
+             "SELECT coalesce(max(created_at) <= now() - $1::bigint * interval '1 microsecond' OR "
+             "greatest(min(created_at), now() - $3::bigint * interval '1 second') <= "
+             "now() - $2::bigint * interval '1 microsecond', true) FROM dedupe_segment_%s",
              day->suffix);
-    snprintf(value, sizeof value, "%" PRId64, idle_us);
-    PG_RESULT *result = pg_query(pg, sql, (const char *[]){value}, 1);
+    snprintf(idle_us, sizeof idle_us, "%" PRId64, rules->idle_us);
+    snprintf(busy_us, sizeof busy_us, "%" PRId64, rules->busy_us);
+    snprintf(overdue_s, sizeof overdue_s, "%" PRId64, day->overdue_s);
+    PG_RESULT *result = pg_query(pg, sql, (const char *[]){idle_us, busy_us, overdue_s}, 3);
     if (result)
         *idle = pg_bool(result, 0, 0);
     return result;
@@ -102,7 +105,7 @@ static bool judge_day(struct pg *pg, const PGresult *result, int row, const stru
     snprintf(day->suffix, sizeof day->suffix, "%s", PQgetvalue(result, row, COLUMN_SUFFIX));
     bool idle = true;
     if (day->state == SEAL_DUE && pg_bool(result, row, COLUMN_HAS_SEGMENTS) &&
-        !is_idle(pg, day, rules->idle_us, &idle))
+        !is_idle(pg, day, rules, &idle))
         return false;
     if (!idle)
         day->state = SEAL_BUSY;

@@ -2,20 +2,23 @@
  * sealed_day. From then on PostgreSQL itself finds the day's repeats, and lanes may forget its keys.
  *
  * A day is due once it is over for longer than the dedupe window, all partitions have been read as far as
- * that (usage_watermark), and no row of it came for some minutes. A day whose index can't be built, because
- * it holds an event twice, is marked: its sealed_day row has duplicates > 0 and a report, and nobody treats
- * it as sealed. */
+ * that (usage_watermark), and no row of it came for some minutes; rows that come and come hold it up only so
+ * long, or one late event now and then would keep all its keys in memory for ever. A day whose index can't be
+ * built, because it holds an event twice, is marked: its sealed_day row has duplicates > 0 and a report, and
+ * nobody treats it as sealed. */
 #ifndef UB_SEAL_H
 #define UB_SEAL_H
 
 #include "pg.h"
 
 #define SEAL_IDLE_US INT64_C(600000000)
+#define SEAL_BUSY_US INT64_C(21600000000)
 #define SEAL_RETRY_US INT64_C(3600000000)
 
 struct seal_rules {
     int64_t window_us; /* dedupe.window */
-    int64_t idle_us;   /* how long no row must have come */
+    int64_t idle_us;   /* how long no row must have come, unless they have come for busy_us */
+    int64_t busy_us;   /* since the window passed or, of a day that came up later, since its first row */
     int64_t retry_us;  /* when a marked day is tried again */
 };
 

@@ -7,6 +7,7 @@ import pty
 import struct
 import subprocess
 import zlib
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from oracle import partition_of
@@ -150,6 +151,24 @@ class TestSeal:
         scene.query("INSERT INTO dedupe_segment_20260105 VALUES (0, 1, '', now() - interval '9 min')")
         assert not self.seal(scene)[1]["sealed"]
         assert self.seal(scene, "--now")[1]["sealed"]
+
+    def test_rows_that_come_and_come_do_not_keep_a_day_open_for_ever(self, scene):
+        """Else one late event now and then, of one customer, would keep all keys of its day in memory."""
+        scene.query("INSERT INTO dedupe_segment_20260105 VALUES (0, 1, '', now() - interval '5 hours 59 min'), (0, 2, '', now())")
+        assert not self.seal(scene)[1]["sealed"]
+        scene.query("INSERT INTO dedupe_segment_20260105 VALUES (0, 0, '', now() - interval '6 hours 1 min')")
+        assert self.seal(scene)[1]["sealed"]
+
+    def test_six_hours_of_rows_count_from_when_the_window_passed(self, scene):
+        now = datetime.now(timezone.utc)
+        day = now.date() - timedelta(days=2)
+        since_its_end = now - datetime.combine(day + timedelta(days=1), datetime.min.time(), timezone.utc)
+        scene.query("SET ROLE usagebox_owner; SELECT usagebox_make_day(%s)", day)
+        scene.query(f"INSERT INTO dedupe_segment_{day:%Y%m%d} VALUES (0, 1, '', now() - interval '2 days'), (0, 2, '', now())")
+        for since_window, sealed in ((timedelta(hours=5.9), False), (timedelta(hours=6.1), True)):
+            scene.configure({"dedupe": {"window": f"{int((since_its_end - since_window).total_seconds())}s"}})
+            done = scene.usagebox.command("seal", "--json", "--day", str(day), check=False)
+            assert json.loads(done.stdout)[0]["sealed"] == sealed
 
     def test_today_is_refused(self, scene):
         done = scene.usagebox.command("seal", "--now", "--day", scene.value("SELECT current_date::text"), check=False)

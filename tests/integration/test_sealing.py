@@ -2,6 +2,7 @@
 come to be sealed: test_ops_running.py."""
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -68,6 +69,23 @@ def test_a_backlog_of_repeats_days_later_counts_each_event_once(scene):
     records += scene.produce(*backlog)
     scene.wait_consumed()
     assert assert_right(scene, records).counts["accepted"] == 400
+
+
+def test_a_day_is_sealed_while_its_events_and_their_repeats_keep_coming(scene):
+    scene.usagebox.start()
+    records = scene.produce(*[old_use(customer, 1) for customer in customers(200)])
+    scene.wait_consumed()
+    with ThreadPoolExecutor() as threads:
+        sealing = threads.submit(seal, scene)
+        sent = []
+        while not sealing.done() or len(sent) < 600:
+            new = [old_use(customer, 2) for customer in customers(30)]
+            sent += new
+            records += scene.produce(*new, *random.Random(len(sent)).sample(sent, 20))
+            time.sleep(0.05)
+        sealing.result()
+    scene.wait_consumed()
+    assert assert_right(scene, records).counts["accepted"] == 200 + len(sent)
 
 
 def test_the_same_event_of_a_sealed_day_in_other_words_is_a_duplicate(scene):

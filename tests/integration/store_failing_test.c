@@ -5,14 +5,16 @@
 #include "store_fixture.h"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum fault { CUT_BEFORE, CUT_AFTER, OUT_OF_MEMORY, FAULTS };
 static const char *const fault_names[FAULTS] = {"cut before", "cut after", "out of memory"};
 
 static struct {
     enum fault fault;
-    int at;    /* the call that fails; 0: none */
-    int calls; /* since then */
+    const char *only; /* only calls of this function count; NULL: all do */
+    int at;           /* the call that fails; 0: none */
+    int calls;        /* since then */
 } fate;
 
 PGconn *failing_PQconnectdbParams(const char *const *names, const char *const *values, int expand);
@@ -32,8 +34,10 @@ static void cut(PGconn *connection)
 }
 
 /* Whether this call is the one. If so, what is cut before is cut; out of memory libpq does nothing at all. */
-static bool strikes(PGconn *connection)
+static bool strikes(PGconn *connection, const char *function)
 {
+    if (fate.only && strcmp(fate.only, function) != 0)
+        return false;
     if (++fate.calls != fate.at)
         return false;
     if (fate.fault == CUT_BEFORE && connection)
@@ -51,7 +55,7 @@ static PGresult *unheard(PGconn *connection, PGresult *result)
 
 PGconn *failing_PQconnectdbParams(const char *const *names, const char *const *values, int expand)
 {
-    bool fails = strikes(NULL);
+    bool fails = strikes(NULL, __func__);
     if (fails && fate.fault == OUT_OF_MEMORY)
         return NULL;
     if (fails && fate.fault == CUT_BEFORE)
@@ -64,7 +68,7 @@ PGconn *failing_PQconnectdbParams(const char *const *names, const char *const *v
 
 PGresult *failing_PQexec(PGconn *connection, const char *sql)
 {
-    if (!strikes(connection))
+    if (!strikes(connection, __func__))
         return PQexec(connection, sql);
     PGresult *result = fate.fault == OUT_OF_MEMORY ? NULL : PQexec(connection, sql);
     return fate.fault == CUT_AFTER ? unheard(connection, result) : result;
@@ -73,7 +77,7 @@ PGresult *failing_PQexec(PGconn *connection, const char *sql)
 PGresult *failing_PQexecParams(PGconn *connection, const char *sql, int count, const Oid *types,
                                const char *const *values, const int *lengths, const int *formats, int format)
 {
-    bool fails = strikes(connection);
+    bool fails = strikes(connection, __func__);
     PGresult *result = NULL;
     if (!fails || fate.fault != OUT_OF_MEMORY)
         result = PQexecParams(connection, sql, count, types, values, lengths, formats, format);
@@ -83,7 +87,7 @@ PGresult *failing_PQexecParams(PGconn *connection, const char *sql, int count, c
 int failing_PQsendQueryParams(PGconn *connection, const char *sql, int count, const Oid *types,
                               const char *const *values, const int *lengths, const int *formats, int format)
 {
-    bool fails = strikes(connection);
+    bool fails = strikes(connection, __func__);
     if (fails && fate.fault == OUT_OF_MEMORY)
         return 0;
     int sent = PQsendQueryParams(connection, sql, count, types, values, lengths, formats, format);
@@ -94,12 +98,12 @@ int failing_PQsendQueryParams(PGconn *connection, const char *sql, int count, co
 
 int failing_PQsetSingleRowMode(PGconn *connection)
 {
-    return strikes(connection) ? 0 : PQsetSingleRowMode(connection);
+    return strikes(connection, __func__) ? 0 : PQsetSingleRowMode(connection);
 }
 
 PGresult *failing_PQgetResult(PGconn *connection)
 {
-    if (!strikes(connection))
+    if (!strikes(connection, __func__))
         return PQgetResult(connection);
     if (fate.fault == OUT_OF_MEMORY)
         return PQmakeEmptyPGresult(connection, PGRES_FATAL_ERROR);
@@ -109,7 +113,7 @@ PGresult *failing_PQgetResult(PGconn *connection)
 
 int failing_PQputCopyData(PGconn *connection, const char *bytes, int length)
 {
-    bool fails = strikes(connection);
+    bool fails = strikes(connection, __func__);
     if (fails && fate.fault == OUT_OF_MEMORY)
         return -1;
     int put = PQputCopyData(connection, bytes, length);
@@ -120,7 +124,7 @@ int failing_PQputCopyData(PGconn *connection, const char *bytes, int length)
 
 int failing_PQputCopyEnd(PGconn *connection, const char *error)
 {
-    bool fails = strikes(connection);
+    bool fails = strikes(connection, __func__);
     if (fails && fate.fault == OUT_OF_MEMORY)
         return -1;
     int put = PQputCopyEnd(connection, error);
@@ -284,11 +288,17 @@ static void check_once(const struct attempt *attempt)
         attempt->lane, attempt->lane);
 }
 
-/* How many calls of libpq it took. */
+static int32_t new_lane(void)
+{
+    return atoi(ask_sql("SELECT coalesce(max(kafka_partition) + 1, 0) FROM consumer_offset"));
+}
+
+/* How many of the calls that count it took. What waits for ever is ended by a signal. */
 static int run_lane(enum fault fault, int at)
 {
-    struct attempt attempt = {
-        .store = new_store(), .batch = new_batch(), .lane = 1000 * (1 + (int)fault) + at};
+    enum { HANGS_S = 60 };
+    alarm(HANGS_S);
+    struct attempt attempt = {.store = new_store(), .batch = new_batch(), .lane = new_lane()};
     snprintf(attempt.customer, sizeof attempt.customer, "customer-%d", attempt.lane);
     fate.fault = fault;
     fate.at = at;
@@ -302,6 +312,7 @@ static int run_lane(enum fault fault, int at)
     check_once(&attempt);
     batch_free(attempt.batch);
     postgres_store_free(attempt.store);
+    alarm(0);
     return calls;
 }
 
@@ -336,9 +347,27 @@ START_TEST(each_call_of_libpq_failing_in_turn_loses_nothing_and_counts_nothing_t
 }
 END_TEST
 
+/* Rows that libpq did not take, a COPY that it did not end: both are to be noticed at once, or the connection
+ * is waited on for ever, and good rows are taken for bad. */
+START_TEST(a_copy_that_libpq_can_neither_feed_nor_end_nor_give_up_is_begun_again)
+{
+    static const char *const functions[] = {"failing_PQputCopyData", "failing_PQputCopyEnd"};
+    seal_the_day();
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        fate.only = functions[i];
+        int calls = INT32_MAX;
+        for (int at = 1; at <= calls; at++)
+            calls = run_lane(OUT_OF_MEMORY, at);
+        printf("%s: each of %d calls\n", functions[i], calls);
+        fflush(stdout);
+    }
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_set_timeout(tests, 600);
+    tcase_add_test(tests, a_copy_that_libpq_can_neither_feed_nor_end_nor_give_up_is_begun_again);
     tcase_add_test(tests, each_call_of_libpq_failing_in_turn_loses_nothing_and_counts_nothing_twice);
 }
 

@@ -75,7 +75,7 @@ $(1)/usagebox: $(1)/consumer/main.o $(1)/libshell.a $(1)/libcore.a
 $(1)/libcore-failing.a: $(1)/libcore.a
 	$$(begin)
 	objcopy $$(foreach f,malloc calloc realloc reallocarray free mmap munmap,--redefine-sym $$(f)=failing_$$(f)) $$< $$@
-$(1)/unit/%_memory: $(1)/tests/unit/%_memory.o $(1)/libcore-failing.a
+$(1)/unit/%_memory: $(1)/tests/unit/%_memory.o $(1)/libshell.a $(1)/libcore-failing.a
 	$$(begin)
 	$$(CC) $(2) -Wl,--wrap=arena_init,--wrap=arena_reset $$^ -lcheck -lsubunit -lrt $$(CORE_LIBS) -lstdc++ -lpthread -o $$@
 $(1)/bench/%: $(1)/tests/bench/%.o $(1)/tests/bench/counting_memory.o $(1)/libshell.a $(1)/libcore-failing.a

@@ -83,7 +83,8 @@ static bool recall(struct ceiling_book *book, struct verdict *verdict)
     if (verdict->meter != LOOKUP_END)
         return true;
     bool starved;
-    json_t *flag = json_load_text((struct text){verdict->flag, (uint32_t)verdict->flag_length}, 0, &starved);
+    json_t *flag =
+        json_load_text((struct text){verdict->flag, (uint32_t)verdict->flag_length}, 0, NULL, &starved);
     bool recalled = !starved && recall_flag(book, verdict, flag);
     json_decref(flag);
     return recalled;

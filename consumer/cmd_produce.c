@@ -170,16 +170,21 @@ static void refuse(struct production *production, const char *file, uint64_t lin
         command_fail(production->context, EXIT_FAILED, "%s:%" PRIu64 ": %s", file, line, why);
 }
 
-/* As it is, keyed if that can be. */
-static void send_raw(struct production *production, struct mint *mint, uint64_t number, struct text line)
+/* As it is, keyed if that can be. The sentence says why it was not sent; NULL: it was. */
+static const char *send_raw(struct production *production, struct mint *mint, uint64_t number,
+                            struct text line)
 {
     struct minted minted;
     struct text key = {NULL, 0};
-    if (mint_event(mint, line, 0, (const uint64_t[2]){0, 0}, &minted) == MINT_DONE)
+    enum mint_outcome outcome = mint_event(mint, line, 0, (const uint64_t[2]){0, 0}, &minted);
+    if (outcome == MINT_DONE)
         key = minted.customer_id;
     if (production->choice->key)
         key = text_of(production->choice->key);
+    else if (outcome == MINT_NO_MEMORY)
+        return mint->detail; /* without its key it would lie in another's lane */
     send_record(production, number, key, line);
+    return NULL;
 }
 
 /* The sentence says why not; NULL: it was sent. */
@@ -204,15 +209,13 @@ static const char *send_event(struct production *production, struct mint *mint, 
 static void take_line(struct production *production, struct mint *mint, const char *file, uint64_t number,
                       struct text line)
 {
-    if (production->choice->raw) {
-        send_raw(production, mint, number, line);
-        return;
-    }
-    if (line.length > 0 && line.bytes[line.length - 1] == '\r')
+    bool raw = production->choice->raw;
+    if (!raw && line.length > 0 && line.bytes[line.length - 1] == '\r')
         line.length--;
-    if (line.length == 0)
+    if (!raw && line.length == 0)
         return;
-    const char *why = send_event(production, mint, number, line);
+    const char *why =
+        raw ? send_raw(production, mint, number, line) : send_event(production, mint, number, line);
     if (why)
         refuse(production, file, number, why);
 }

@@ -5,6 +5,7 @@
 #include "../rollup/json_text.h"
 #include "dead_letters.h"
 #include "event.h"
+#include "json_load.h"
 #include "printable.h"
 #include "tables.h"
 #include "units.h"
@@ -96,7 +97,8 @@ static bool each_header(const PGresult *result,
                         bool (*each)(void *context, const char *name, struct text value), void *context)
 {
     struct text text = column(result, SHOWN_HEADERS);
-    json_t *headers = json_loadb(text.bytes, text.length, JSON_ALLOW_NUL, NULL);
+    bool starved;
+    json_t *headers = json_load_text(text, JSON_ALLOW_NUL, NULL, &starved);
     unsigned char *bytes = malloc(text.length + 1u);
     bool done = headers && bytes;
     for (size_t i = 0; done && i < json_array_size(headers); i++) {

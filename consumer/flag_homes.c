@@ -8,7 +8,7 @@ bool row_is_foreign(const struct flag_book *book, struct text key, bool *foreign
     if (book->homes.lanes == 0)
         return true;
     bool starved;
-    json_t *parts = json_load_text(key, JSON_ALLOW_NUL, &starved);
+    json_t *parts = json_load_text(key, JSON_ALLOW_NUL, NULL, &starved);
     json_t *customer = json_array_get(parts, 0);
     if (json_is_string(customer)) {
         struct text name = {json_string_value(customer), (uint32_t)json_string_length(customer)};

@@ -59,7 +59,7 @@ static bool read_flag(const json_t *document, struct flag_message *message)
 static json_t *load(struct text value, enum flag_reading *reading)
 {
     bool starved;
-    json_t *document = json_load_text(value, 0, &starved);
+    json_t *document = json_load_text(value, 0, NULL, &starved);
     *reading = document ? FLAG_READ : starved ? FLAG_NO_MEMORY : FLAG_FOREIGN;
     return document;
 }

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "json_load.h"
+
 enum { POLL_MS = 100 };
 
 struct letter_sender {
@@ -31,8 +33,8 @@ bool letter_of(const PGresult *result, int row, struct letter *letter)
         .reason = pg_text(result, row, 8),
         .detail = pg_text(result, row, 9),
     };
-    letter->headers =
-        json_loadb(PQgetvalue(result, row, 5), (size_t)PQgetlength(result, row, 5), JSON_ALLOW_NUL, NULL);
+    bool starved;
+    letter->headers = json_load_text(pg_text(result, row, 5), JSON_ALLOW_NUL, NULL, &starved);
     letter->to_topic = letter->topic;
     letter->to_partition = letter->partition;
     letter->to_key = letter->key;

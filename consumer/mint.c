@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "json_load.h"
 #include "timestamp.h"
 #include "uuid7.h"
 
@@ -24,9 +25,12 @@ static enum mint_outcome fail(struct mint *mint, enum mint_outcome outcome, cons
 static enum mint_outcome parse(struct mint *mint, struct text line)
 {
     json_error_t error;
+    bool starved;
     json_decref(mint->event);
-    mint->event = json_loadb(line.bytes, line.length,
-                             JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY, &error);
+    mint->event =
+        json_load_text(line, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY, &error, &starved);
+    if (starved)
+        return fail(mint, MINT_NO_MEMORY, "out of memory");
     if (!mint->event) {
         snprintf(mint->detail, sizeof mint->detail, "not valid JSON: %s, at byte %d", error.text,
                  error.position);

@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "json_load.h"
+
 enum { METADATA_TIMEOUT_MS = 10000 };
 
 struct replay {
@@ -97,10 +99,9 @@ static struct text member_text(const json_t *object, const char *name)
 }
 
 /* As lenient as JSON allows: most of these were refused for being wrong somewhere. */
-static json_t *read_json(struct text text)
+static json_t *read_json(struct text text, bool *starved)
 {
-    return text.bytes ? json_loadb(text.bytes, text.length, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL)
-                      : NULL;
+    return json_load_text(text, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL, starved);
 }
 
 /* The time that counts where the event names none. */
@@ -115,7 +116,8 @@ static void bring_time(struct letter *letter, struct replay_plan *plan)
 
 void replay_plan(struct replay *replay, struct letter *letter, bool force, struct replay_plan *plan)
 {
-    *plan = (struct replay_plan){.event = read_json(letter->payload)};
+    bool starved;
+    *plan = (struct replay_plan){.event = read_json(letter->payload, &starved)};
     int32_t count = partition_count(replay, letter);
     struct text customer = member_text(plan->event, "customer_id");
     if (!customer.bytes)
@@ -125,7 +127,9 @@ void replay_plan(struct replay *replay, struct letter *letter, bool force, struc
     if (customer.bytes && count > 0)
         letter->to_partition = partitioner_lane(replay->partitioner, customer, count);
     bool identified = member_text(plan->event, "event_id").bytes || letter_has_header(letter, "event_id");
-    if (count > 0 && letter->to_partition >= count)
+    if (starved)
+        letter_refuse(letter, "out of memory");
+    else if (count > 0 && letter->to_partition >= count)
         letter_refuse(letter, "partition %" PRId32 " of %.128s does not exist any more", letter->to_partition,
                       letter->topic);
     else if (count > 0 && !identified && !force)

@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "json_load.h"
 #include "printable.h"
 #include "tables.h"
 #include "timestamp.h"
@@ -168,16 +169,19 @@ static void print_either(const struct tail_lines *lines, const struct kafka_read
 
 void tail_flag(struct tail_lines *lines, const struct kafka_read *read)
 {
-    json_t *key = json_loadb(read->key.bytes ? read->key.bytes : "", read->key.length, 0, NULL);
-    json_t *value = read->value.bytes ? json_loadb(read->value.bytes, read->value.length, 0, NULL) : NULL;
+    bool key_starved, value_starved;
+    json_t *key = json_load_text(read->key, 0, NULL, &key_starved);
+    json_t *value = json_load_text(read->value, 0, NULL, &value_starved);
+    bool starved = key_starved || value_starved;
     bool readable = json_is_array(key) && (value || !read->value.bytes);
     if (readable && is_wanted(lines, key_part(key, 0))) {
         lines->count++;
         print_either(lines, read, key, value);
     }
     if (!readable)
-        fprintf(stderr, "a message that is no flag lies at partition %d offset %" PRId64 "\n",
-                read->partition, read->offset);
+        fprintf(stderr, "%s at partition %d offset %" PRId64 "\n",
+                starved ? "out of memory for a message" : "a message that is no flag lies", read->partition,
+                read->offset);
     json_decref(key);
     json_decref(value);
 }

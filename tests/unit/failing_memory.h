@@ -82,17 +82,6 @@ void *failing_malloc(size_t size)
     return piece + SIZE_PREFIX_BYTES;
 }
 
-/* For jansson, which does not notice when the text of a token can't grow: to 32 bytes, 64 and so on. */
-static inline void *failing_json_malloc(size_t size)
-{
-    bool grows = size >= 32 && (size & (size - 1)) == 0;
-    bool before = fail_nowhere;
-    fail_nowhere = before || grows;
-    void *piece = failing_malloc(size);
-    fail_nowhere = before;
-    return piece;
-}
-
 void *failing_calloc(size_t count, size_t size)
 {
     void *piece = failing_malloc(count * size);

@@ -111,10 +111,22 @@ static bool watermark_rose(const struct pipeline *p, const struct batch *batch)
     return false;
 }
 
+/* A lane that waits at its limit, with records beyond, has no watermark to write. That it was fenced, by a
+ * person who sent it back, it would never learn without a commit. */
+static bool waits_unheard(const struct pipeline *p, const struct batch *batch)
+{
+    for (size_t i = 0; i < batch->partition_count; i++)
+        if (lane_at_limit(p->lanes[batch->partitions[i].partition]) &&
+            p->steady_us - topic_of(p, &batch->partitions[i])->noted_at_us >= ENGINE_SECOND_US)
+            return true;
+    return false;
+}
+
 static bool batch_says_something(const struct pipeline *p, const struct batch *batch)
 {
     bool leaving = p->draining || p->revoking; /* a watermark alone is not worth a last commit */
-    return batch_decides_something(p, batch) || (!leaving && watermark_rose(p, batch));
+    return batch_decides_something(p, batch) ||
+           (!leaving && (watermark_rose(p, batch) || waits_unheard(p, batch)));
 }
 
 static bool has_all_rows(const struct pipeline *p, const struct batch *batch)
@@ -193,6 +205,7 @@ static void close_partition(struct pipeline *p, struct batch_partition *row)
     row->gap = topic->gap;
     topic->gap = 0;
     topic->noted_through_us = topic->seen_through_us;
+    topic->noted_at_us = p->steady_us;
     topic->row = SIZE_MAX;
 }
 

@@ -61,21 +61,37 @@ static const struct refused_row *find_refused(const struct pipeline *p, const st
     return NULL;
 }
 
-/* What lies here may have come when there were fewer partitions, and was read back then or is now. */
-static bool was_right(const struct pipeline *p, const struct record *record)
+struct intake {
+    struct pipeline *p;
+    struct lane *lane;
+    struct lane_topic *topic;
+    const struct record *record;
+    bool moved; /* the record's customer: it came when there were fewer partitions, and he belonged here */
+};
+
+/* What lies here may have come when there were fewer partitions, and is read once more. */
+static bool was_right(const struct intake *in)
 {
-    const struct lane_topic *topic = &p->lanes[record->partition]->topics[record->topic];
+    const struct lane_topic *topic = in->topic;
     for (size_t i = 0; i < topic->era_count; i++)
-        if (record->offset < topic->eras[i].below)
-            return partitioner_lane(p->partitioner, record->key, topic->eras[i].partition_count) ==
-                   record->partition;
+        if (in->record->offset < topic->eras[i].below)
+            return partitioner_lane(in->p->partitioner, in->record->key, topic->eras[i].partition_count) ==
+                   in->record->partition;
     return false;
 }
 
-static enum refusal refuse_lane(struct pipeline *p, const struct record *record, char *detail, size_t size)
+static enum refusal refuse_lane(struct intake *in, char *detail, size_t size)
 {
+    const struct pipeline *p = in->p;
+    const struct record *record = in->record;
     int32_t lane = partitioner_lane(p->partitioner, record->key, p->partition_count);
-    if (lane == record->partition || was_right(p, record))
+    in->moved = lane != record->partition && was_right(in);
+    if (in->moved)
+        snprintf(detail, size,
+                 "it came when there were fewer partitions, and was passed over until its customer had moved "
+                 "to partition %d of %d; replay it",
+                 lane, p->partition_count);
+    if (lane == record->partition || in->moved)
         return REFUSAL_NONE;
     snprintf(detail, size,
              "the key belongs to partition %d of %d by %s, but the record lies in partition %d; replay it, "
@@ -97,10 +113,12 @@ static enum refusal refuse_unlearned(struct pipeline *p, const struct record *re
     return REFUSAL_WRONG_PARTITION;
 }
 
-static enum refusal judge_lane(struct pipeline *p, const struct record *record, const struct event *event,
-                               char *detail, size_t size)
+static enum refusal judge_lane(struct intake *in, const struct event *event, char *detail, size_t size)
 {
+    struct pipeline *p = in->p;
+    const struct record *record = in->record;
     enum refusal refusal;
+    in->moved = false;
     if (!record->key.bytes || !text_equal(record->key, event->customer_id)) {
         snprintf(detail, size,
                  "the record's key is not its customer_id; replay it, and let the producer use "
@@ -109,7 +127,7 @@ static enum refusal judge_lane(struct pipeline *p, const struct record *record, 
     } else if (p->partitioner == PARTITIONER_UNKNOWN) {
         refusal = refuse_unlearned(p, record, detail, size);
     } else {
-        refusal = refuse_lane(p, record, detail, size);
+        refusal = refuse_lane(in, detail, size);
     }
     if (refusal == REFUSAL_NONE)
         p->placed++;
@@ -142,13 +160,6 @@ struct glimpse {
     struct identity identity;
     struct digest digest;           /* unless deciding ahead, as the next */
     struct accumulator_place place; /* unless deciding ahead */
-};
-
-struct intake {
-    struct pipeline *p;
-    struct lane *lane;
-    struct lane_topic *topic;
-    const struct record *record;
 };
 
 static bool refuse(struct intake *in, enum refusal reason, const char *detail)
@@ -203,12 +214,17 @@ static bool take_new(struct intake *in, const struct glimpse *glimpse, const str
                  in->record->time_ms);
 }
 
-static bool defer(struct intake *in, const struct event *event, const struct copy_origin *origin)
+/* detail: of the dead letter, where the customer has moved. */
+static bool defer(struct intake *in, const struct event *event, const struct copy_origin *origin,
+                  const char *detail)
 {
     struct pipeline *p = in->p;
     if (p->ahead)
         return true;
     suspect(in);
+    if (in->moved)
+        return batch_defer_or_refuse(p->open, in->topic->row, event, origin, in->record,
+                                     REFUSAL_WRONG_PARTITION, detail);
     return batch_defer(p->open, in->topic->row, event, origin, ceiling_book_counts(in->lane->book, event));
 }
 
@@ -222,16 +238,34 @@ static bool take_repeat(struct intake *in, const struct event *event, const stru
                 : batch_conflict_add(p->open, in->topic->row, event, origin);
 }
 
+static struct copy_origin origin_of(const struct intake *in)
+{
+    const struct record *record = in->record;
+    return (struct copy_origin){text_of(in->p->options.topics[record->topic]), record->partition,
+                                record->offset, in->p->now_us, record->value};
+}
+
+/* What was counted of the customer before he moved is a repeat. What was passed over then is a dead letter:
+ * only his lane of now knows what else was counted since, and what his ceilings stand at. */
+static bool take_moved(struct intake *in, const struct glimpse *glimpse, const char *detail)
+{
+    struct copy_origin origin = origin_of(in);
+    uint32_t former;
+    if (glimpse->sealed)
+        return defer(in, &glimpse->event, &origin, detail);
+    if (lane_find_former(in->lane, glimpse->identity.key, &former))
+        return take_repeat(in, &glimpse->event, &origin, former == glimpse->identity.content);
+    return refuse(in, REFUSAL_WRONG_PARTITION, detail);
+}
+
 /* While a lane adopts a seal, its keys of that day are still there, but no new one joins them. */
 static bool take_event(struct intake *in, const struct glimpse *glimpse)
 {
-    struct pipeline *p = in->p;
     struct lane *lane = in->lane;
     const struct event *event = &glimpse->event;
-    struct copy_origin origin = {text_of(p->options.topics[in->record->topic]), in->record->partition,
-                                 in->record->offset, p->now_us, in->record->value};
+    struct copy_origin origin = origin_of(in);
     if (glimpse->sealed)
-        return defer(in, event, &origin);
+        return defer(in, event, &origin, NULL);
     uint32_t former;
     if (lane_find_former(lane, glimpse->identity.key, &former))
         return take_repeat(in, event, &origin, former == glimpse->identity.content);
@@ -240,7 +274,7 @@ static bool take_event(struct intake *in, const struct glimpse *glimpse)
         if (!lane_day_adopting(lane, glimpse->day))
             return take_new(in, glimpse, &origin);
         dedupe_remove(lane->dedupe, glimpse->identity.key);
-        return defer(in, event, &origin);
+        return defer(in, event, &origin, NULL);
     case DEDUPE_REPEAT:
         return take_repeat(in, event, &origin, true);
     case DEDUPE_CONFLICT:
@@ -274,10 +308,10 @@ static bool take_record(struct intake *in, const struct glimpse *glimpse)
         return false;
     if (glimpse->refusal != REFUSAL_NONE)
         return take_refused(in);
-    enum refusal refusal = judge_lane(p, in->record, &glimpse->event, detail, sizeof detail);
+    enum refusal refusal = judge_lane(in, &glimpse->event, detail, sizeof detail);
     if (refusal != REFUSAL_NONE)
         return refuse(in, refusal, detail);
-    return take_event(in, glimpse);
+    return in->moved ? take_moved(in, glimpse, detail) : take_event(in, glimpse);
 }
 
 static void glimpse_at(const struct intake *in, const struct record *record, struct glimpse *glimpse)

@@ -23,6 +23,7 @@ struct lane_topic {
     uint64_t last_fingerprint;
     int64_t seen_through_us;
     int64_t noted_through_us; /* seen_through of the last batch closed */
+    int64_t noted_at_us;      /* when that was, by the steady clock */
     int64_t gap;              /* offsets below position that the next batch records as a gap */
     /* Before a rewind, or by another process, decisions were published up to here. */
     int64_t reached;

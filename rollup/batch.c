@@ -170,30 +170,55 @@ static struct text render_headers(struct arena *arena, const struct record *reco
     return (struct text){bytes, (uint32_t)(end - bytes)};
 }
 
+static bool write_letter(struct batch *batch, const struct record *record, enum refusal reason,
+                         const char *detail, struct batch_dead_letter *letter)
+{
+    assert(reason > REFUSAL_NONE && reason < REFUSAL_COUNT && reason != REFUSAL_NO_MEMORY);
+    *letter = (struct batch_dead_letter){.topic = record->topic,
+                                         .partition = record->partition,
+                                         .offset = record->offset,
+                                         .record_time_ms = record->time_ms,
+                                         .reason = reason,
+                                         .detail = clean(batch->arena, text_of(detail)),
+                                         .key = record->key,
+                                         .payload = record->value,
+                                         .headers = render_headers(batch->arena, record)};
+    return letter->detail.bytes && letter->headers.bytes && keep_optional(batch, &letter->key) &&
+           keep_optional(batch, &letter->payload);
+}
+
+static bool add_letter(struct batch *batch, const struct identity_secret *secret, size_t partition,
+                       const struct batch_dead_letter *letter)
+{
+    struct batch_partition *part = part_of(batch, partition);
+    if (!LIST_ROOM(batch->dead_letters, batch->dead_letter_count, batch->dead_letter_capacity))
+        return false;
+    batch->dead_letters[batch->dead_letter_count++] = *letter;
+    identity_digest_add(&part->digest, secret, letter->offset, letter->payload);
+    part->dead++;
+    return true;
+}
+
 bool batch_dead(struct batch *batch, const struct identity_secret *secret, size_t partition,
                 const struct record *record, enum refusal reason, const char *detail)
 {
-    struct batch_partition *part = part_of(batch, partition);
-    assert(reason > REFUSAL_NONE && reason < REFUSAL_COUNT && reason != REFUSAL_NO_MEMORY);
-    if (!LIST_ROOM(batch->dead_letters, batch->dead_letter_count, batch->dead_letter_capacity))
+    struct batch_dead_letter letter;
+    if (!write_letter(batch, record, reason, detail, &letter) ||
+        !add_letter(batch, secret, partition, &letter))
         return false;
-    struct batch_dead_letter dead = {.topic = record->topic,
-                                     .partition = record->partition,
-                                     .offset = record->offset,
-                                     .record_time_ms = record->time_ms,
-                                     .reason = reason,
-                                     .detail = clean(batch->arena, text_of(detail)),
-                                     .key = record->key,
-                                     .payload = record->value,
-                                     .headers = render_headers(batch->arena, record)};
-    if (!dead.detail.bytes || !dead.headers.bytes)
-        return false;
-    if (!keep_optional(batch, &dead.key) || !keep_optional(batch, &dead.payload))
-        return false;
-    batch->dead_letters[batch->dead_letter_count++] = dead;
-    identity_digest_add(&part->digest, secret, record->offset, record->value);
-    part->dead++;
     batch->event_count++;
+    return true;
+}
+
+bool batch_defer_or_refuse(struct batch *batch, size_t partition, const struct event *event,
+                           const struct copy_origin *origin, const struct record *record, enum refusal reason,
+                           const char *detail)
+{
+    struct batch_dead_letter *letter = arena_alloc(batch->arena, sizeof *letter);
+    if (!letter || !write_letter(batch, record, reason, detail, letter) ||
+        !batch_defer(batch, partition, event, origin, false))
+        return false;
+    batch->sealed[batch->sealed_count - 1].otherwise = letter;
     return true;
 }
 
@@ -310,4 +335,11 @@ bool batch_sealed_repeated(struct batch *batch, size_t sealed, bool conflict)
     }
     part->duplicate++;
     return true;
+}
+
+bool batch_sealed_refused(struct batch *batch, const struct identity_secret *secret, size_t sealed)
+{
+    assert(sealed < batch->sealed_count && batch->sealed[sealed].otherwise);
+    const struct batch_sealed *event = &batch->sealed[sealed];
+    return add_letter(batch, secret, event->partition_row, event->otherwise);
 }

@@ -75,6 +75,10 @@ bool batch_accept_at(
 bool batch_defer(struct batch *batch, size_t partition, const struct event *event,
                  const struct copy_origin *origin,
                  bool counted); /* sealed day: waits for the store's answer */
+/* The same of what may not be new any more: a repeat, or the dead letter of that record. */
+bool batch_defer_or_refuse(struct batch *batch, size_t partition, const struct event *event,
+                           const struct copy_origin *origin, const struct record *record, enum refusal reason,
+                           const char *detail);
 bool batch_segment_add(struct batch *batch, int32_t lane, uint16_t day, struct dedupe_key key,
                        uint32_t content);
 bool batch_dead(struct batch *batch, const struct identity_secret *secret, size_t partition,
@@ -90,9 +94,10 @@ bool batch_adopt_ceilings(struct batch *batch, int32_t lane, int64_t generation)
 bool batch_settle(struct batch *batch, struct ceiling_origin origin);
 
 /* The store's answer for one deferred event, before it reads the rollups: accepted adds rollups, ledger and
- * digest; else it is a duplicate, or a conflict. */
+ * digest; repeated is a duplicate, or a conflict; refused, for what is not new any more, a dead letter. */
 bool batch_sealed_accepted(struct batch *batch, const struct identity_secret *secret, size_t sealed);
 bool batch_sealed_repeated(struct batch *batch, size_t sealed, bool conflict);
+bool batch_sealed_refused(struct batch *batch, const struct identity_secret *secret, size_t sealed);
 
 size_t batch_bytes(const struct batch *batch); /* all memory it holds */
 

@@ -27,19 +27,6 @@ struct batch_day {
     uint64_t rows_taken; /* of row_count: moved out to STORE_STREAM */
 };
 
-/* An event of a sealed day: its leaf's unique index says whether it is accepted. */
-struct batch_sealed {
-    uint32_t lane;
-    uint32_t partition_row; /* index into partitions */
-    uint16_t day;
-    int64_t offset;
-    struct event event; /* copied into the arena */
-    struct text row;    /* its COPY row */
-    struct text payload;
-    bool counted;  /* some ceiling counts it: it must come back to the engine even after a crash */
-    bool accepted; /* the store's answer */
-};
-
 struct batch_dead_letter {
     uint32_t topic;
     int32_t partition;
@@ -50,6 +37,20 @@ struct batch_dead_letter {
     struct text key;     /* bytes NULL: none */
     struct text payload; /* bytes NULL: none */
     struct text headers; /* a JSON array of [name, base64 of value or null] */
+};
+
+/* An event of a sealed day: its leaf's unique index says whether it is accepted. */
+struct batch_sealed {
+    uint32_t lane;
+    uint32_t partition_row; /* index into partitions */
+    uint16_t day;
+    int64_t offset;
+    struct event event; /* copied into the arena */
+    struct text row;    /* its COPY row */
+    struct text payload;
+    const struct batch_dead_letter *otherwise; /* what it is unless it is there already; NULL: accepted */
+    bool counted;  /* some ceiling counts it: it must come back to the engine even after a crash */
+    bool accepted; /* the store's answer */
 };
 
 /* A repeat that says something else than the first one. */

@@ -115,7 +115,7 @@ static bool find_repeats(struct asking *asking, uint16_t day, const char *leaf)
     return ok;
 }
 
-/* Of those that are not there, the first of each identity is new. */
+/* Of those that are not there, the first of each identity is new, unless it may not be. */
 static bool find_new(const struct asking *asking, uint16_t day, size_t *count)
 {
     struct postgres_store *store = asking->store;
@@ -124,7 +124,7 @@ static bool find_new(const struct asking *asking, uint16_t day, size_t *count)
     bool ok = firsts != NULL;
     for (size_t i = 0; ok && i < asking->batch->sealed_count; i++) {
         uint32_t first = 0;
-        if (!is_of(asking, i, day, ANSWER_NONE))
+        if (!is_of(asking, i, day, ANSWER_NONE) || sealed[i].otherwise)
             continue;
         struct dedupe_key key = identity_key(&store->secret, &sealed[i].event);
         enum dedupe_verdict verdict = dedupe_insert(firsts, key, (uint32_t)i, day);
@@ -201,14 +201,25 @@ static bool write_days(struct asking *asking)
     return true;
 }
 
-static bool answer(struct postgres_store *store, struct batch *batch, const enum answer *answers)
+static bool tell(const struct postgres_store *store, struct batch *batch, size_t sealed, enum answer answer)
 {
-    for (size_t i = 0; i < batch->sealed_count; i++) {
-        bool ok = answers[i] == ANSWER_ACCEPTED ? batch_sealed_accepted(batch, &store->secret, i)
-                                                : batch_sealed_repeated(batch, i, answers[i] == ANSWER_OTHER);
-        if (!ok)
-            return no_memory(store);
+    switch (answer) {
+    case ANSWER_NONE:
+        return batch_sealed_refused(batch, &store->secret, sealed);
+    case ANSWER_ACCEPTED:
+        return batch_sealed_accepted(batch, &store->secret, sealed);
+    case ANSWER_SAME:
+    case ANSWER_OTHER:
+        break;
     }
+    return batch_sealed_repeated(batch, sealed, answer == ANSWER_OTHER);
+}
+
+static bool tell_all(struct postgres_store *store, struct batch *batch, const enum answer *answers)
+{
+    for (size_t i = 0; i < batch->sealed_count; i++)
+        if (!tell(store, batch, i, answers[i]))
+            return no_memory(store);
     return true;
 }
 
@@ -223,7 +234,7 @@ bool store_write_sealed(struct postgres_store *store, struct store_job *job)
     bool ok = write_days(&asking);
     if (!ok)
         store_refuse(store, job);
-    ok = ok && answer(store, batch, asking.answers);
+    ok = ok && tell_all(store, batch, asking.answers);
     free(asking.answers);
     return ok;
 }

@@ -362,6 +362,38 @@ START_TEST(on_a_sealed_day_the_leaf_says_what_is_new)
 }
 END_TEST
 
+/* Not even beside one that may be new, in the same batch. */
+START_TEST(on_a_sealed_day_what_may_not_be_new_is_a_repeat_or_a_dead_letter)
+{
+    struct postgres_store *store = new_store();
+    struct batch *batch = new_batch();
+    struct taken taken;
+    struct event first = an_event("first", this_day_us() - 203 * DAY_US), other = first;
+    take(store, 13, &taken);
+    open_batch(batch, &taken);
+    accept_event(batch, &taken, &first);
+    commit(store, batch, &taken);
+    open_batch(batch, &taken);
+    defer_or_refuse(batch, &first);
+    other.quantity++;
+    defer_or_refuse(batch, &other);
+    other.event_id = TEXT("passed over");
+    defer_or_refuse(batch, &other);
+    defer_event(batch, &other, true);
+    commit(store, batch, &taken);
+    ck_assert_sql("1|2|1", "SELECT concat_ws('|', accepted, duplicate, dead) FROM batch_ledger WHERE "
+                           "kafka_partition = 13 AND first_offset = 1");
+    ck_assert_sql("4", "SELECT kafka_offset FROM usage_event WHERE kafka_partition = 13 AND event_id = "
+                       "'passed over'");
+    ck_assert_sql("wrong_partition|3|moved", "SELECT concat_ws('|', reason, kafka_offset, detail) FROM "
+                                             "dead_letter WHERE kafka_partition = 13");
+    ck_assert_sql("2", "SELECT kafka_offset FROM event_conflict WHERE kafka_partition = 13");
+    batch_free(batch);
+    taken_free(&taken);
+    postgres_store_free(store);
+}
+END_TEST
+
 /* The epoch is ours both times: the offsets tell. */
 START_TEST(a_batch_is_not_committed_twice)
 {
@@ -544,6 +576,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, rows_say_the_same_whether_columns_are_left_out_or_not);
     tcase_add_test(tests, a_row_that_postgresql_refuses_is_told_apart_from_other_errors);
     tcase_add_loop_test(tests, on_a_sealed_day_the_leaf_says_what_is_new, 0, 2);
+    tcase_add_test(tests, on_a_sealed_day_what_may_not_be_new_is_a_repeat_or_a_dead_letter);
 }
 
 int main(void)

@@ -196,6 +196,18 @@ static inline void defer_event(struct batch *batch, const struct event *event, b
     ck_assert(batch_defer(batch, 0, event, &origin, counted));
 }
 
+/* What may not be new any more. */
+static inline void defer_or_refuse(struct batch *batch, const struct event *event)
+{
+    struct copy_origin origin = take_offset(batch, "{\"payload\": 3}");
+    const struct record record = {.partition = origin.partition,
+                                  .offset = origin.offset,
+                                  .time_ms = -1,
+                                  .key = event->customer_id,
+                                  .value = origin.payload};
+    ck_assert(batch_defer_or_refuse(batch, 0, event, &origin, &record, REFUSAL_WRONG_PARTITION, "moved"));
+}
+
 static inline enum store_status commit_job(struct postgres_store *store, struct batch *batch,
                                            uint16_t stream_day, struct store_job *job)
 {

@@ -215,6 +215,50 @@ def test_what_was_read_before_may_be_read_again_after(make_scene):
     scene.usagebox.command("verify")
 
 
+def send_to(scene, lane, offset):
+    scene.usagebox.command("offsets", "seek", "--topic", scene.topics.usage[0], "--partition", lane, "--offset", offset,
+                           "--reason", "a test")
+
+
+def test_what_was_passed_over_is_counted_where_its_customer_is_now(make_scene):
+    """An operator sends lanes over records, partitions are added, and he sends them back: of days that are open and of a
+    sealed one. Some of the records came once more meanwhile, where their customers were by then."""
+    scene = make_scene(partitions=2, config=FAST).migrate()
+    apply(scene, ceiling("cap", 100))
+    process = scene.usagebox.start()
+    wait_adopted(scene)
+    customers = movers(2, 3, count=6)
+    counted = [use(customer, 60) for customer in customers] + [old_use(customer, 1) for customer in customers]
+    scene.produce(*counted)
+    scene.wait_consumed()
+    process.kill9()
+    passed_over = [use(customer, 41) for customer in customers] + [old_use(customer, 2) for customer in customers]
+    ends = {record.partition: record.offset + 1 for record in scene.produce(*passed_over)}
+    for lane, end in ends.items():
+        send_to(scene, lane, end)
+    process = scene.usagebox.start()
+    wait_until(lambda: scene.value("SELECT complete_through > now() - interval '1 day' FROM usage_watermark"), 30, "all to be read")
+    scene.usagebox.command("seal", "--now", "--day", OLD.date().isoformat())
+    add_partitions(scene, 3)
+    repartition(scene, "--wait")
+    process.wait_ready()
+    scene.produce(*passed_over[:2], *passed_over[6:8])
+    scene.wait_consumed()
+    for lane in ends:
+        send_to(scene, lane, 0)
+    scene.wait_consumed()
+    assert {row.reason: row.count for row in scene.query("SELECT reason, count(*) FROM dead_letter GROUP BY 1")} == \
+        {"wrong_partition": 6 + 4}
+    assert scene.value("SELECT sum(duplicate) FROM batch_ledger") == len(counted) + 2
+    wait_active(scene, {(customer, "cap") for customer in customers[:2]})
+    scene.usagebox.command("dead-letters", "replay", "--reason", "wrong_partition")
+    wait_active(scene, {(customer, "cap") for customer in customers})
+    scene.wait_consumed()
+    assert scene.query("SELECT customer_id, sum(quantity) FROM usage_hourly GROUP BY 1 ORDER BY 1") == \
+        [(customer, 60 + 41 + 1 + 2) for customer in sorted(customers)]
+    scene.usagebox.command("verify")
+
+
 class TestFlags:
     @pytest.fixture
     def scene(self, make_scene):

@@ -32,6 +32,7 @@ struct sim_account {
     int32_t topic, partition;
     int64_t offset, serial;
     int32_t partition_count; /* that lanes were judged by */
+    bool dead;               /* it became a dead letter */
 };
 
 /* An operator's `offsets accept` or `offsets seek`. */

@@ -123,6 +123,8 @@ static bool sealed_acceptable(const struct process *process, const struct batch 
     for (size_t i = 0; i < batch->sealed_count; i++) {
         struct sim_event event = {0};
         const uint8_t *row = (const uint8_t *)batch->sealed[i].row.bytes;
+        if (batch->sealed[i].otherwise)
+            continue; /* it is only looked for */
         parse_row(process->world, row, row + batch->sealed[i].row.length, 0, &event);
         if (!acceptable(process, &event))
             return false;
@@ -169,6 +171,10 @@ static void store_sealed(struct world *world, struct batch *batch)
         const struct sim_event *first = find_event(world, &event);
         if (first) {
             batch_sealed_repeated(batch, i, first->quantity != event.quantity);
+            continue;
+        }
+        if (late->otherwise) {
+            batch_sealed_refused(batch, world_secret(), i);
             continue;
         }
         batch_sealed_accepted(batch, world_secret(), i);
@@ -332,9 +338,18 @@ static void store_enforcement(struct process *process, const struct batch *batch
 
 /* --- offsets --- */
 
+static bool is_dead(const struct batch *batch, const struct batch_partition *part, int64_t offset)
+{
+    for (size_t i = 0; i < batch->dead_letter_count; i++)
+        if (batch->dead_letters[i].topic == part->topic &&
+            batch->dead_letters[i].partition == part->partition && batch->dead_letters[i].offset == offset)
+            return true;
+    return false;
+}
+
 /* Every offset counted is one that this process was given to read; a gap is the engine's only where a
  * partition is fresh. Returns how many of them are holes. */
-static int64_t account(struct process *process, const struct batch_partition *part)
+static int64_t account(struct process *process, const struct batch *batch, const struct batch_partition *part)
 {
     struct world *world = process->world;
     int64_t first = part->first_offset < 0 ? part->gap : part->first_offset, markers = 0;
@@ -350,8 +365,9 @@ static int64_t account(struct process *process, const struct batch_partition *pa
         }
         markers += world_record(world, serial)->outcome == SIM_MARKER;
         *(struct sim_account *)table_add(&world->database.accounts, sizeof(struct sim_account)) =
-            (struct sim_account){(int32_t)part->topic, part->partition, at, serial,
-                                 world->database.partition_count};
+            (struct sim_account){
+                (int32_t)part->topic,    part->partition, at, serial, world->database.partition_count,
+                is_dead(batch, part, at)};
     }
     return markers;
 }
@@ -378,7 +394,8 @@ static void check_watermark(struct process *process, const struct batch_partitio
     }
 }
 
-static void store_offset(struct process *process, const struct batch_partition *part)
+static void store_offset(struct process *process, const struct batch *batch,
+                         const struct batch_partition *part)
 {
     struct world *world = process->world;
     struct sim_offset *row = &world->database.offsets[part->topic][part->partition];
@@ -387,7 +404,7 @@ static void store_offset(struct process *process, const struct batch_partition *
     if (counted != part->next_offset - first)
         world_fail(world, "topic %u lane %d: %" PRId64 " offsets from %" PRId64 " on are counted as %" PRId64,
                    part->topic, part->partition, part->next_offset - first, first, counted);
-    if (account(process, part) != part->hole)
+    if (account(process, batch, part) != part->hole)
         world_fail(world, "%s/%d from %" PRId64 " on: %" PRId64 " holes", world_topics[part->topic],
                    part->partition, first, part->hole);
     /* Of a commit that said nothing else nobody can tell afterwards: PostgreSQL keeps the later one. */
@@ -437,9 +454,12 @@ static void store_dead(struct process *process, const struct batch *batch)
     for (size_t i = 0; i < batch->dead_letter_count; i++) {
         const struct batch_dead_letter *dead = &batch->dead_letters[i];
         *(struct sim_account *)table_add(&process->world->database.dead, sizeof(struct sim_account)) =
-            (struct sim_account){(int32_t)dead->topic, dead->partition, dead->offset,
+            (struct sim_account){(int32_t)dead->topic,
+                                 dead->partition,
+                                 dead->offset,
                                  serial_read(process, (int)dead->topic, dead->partition, dead->offset),
-                                 process->world->database.partition_count};
+                                 process->world->database.partition_count,
+                                 true};
     }
 }
 
@@ -459,7 +479,7 @@ static void write_batch(struct process *process, struct batch *batch)
     store_enforcement(process, batch);
     store_dead(process, batch);
     for (size_t i = 0; i < batch->partition_count; i++)
-        store_offset(process, &batch->partitions[i]);
+        store_offset(process, batch, &batch->partitions[i]);
     for (size_t i = 0; i < batch->ceilings_adopted_count; i++) {
         int32_t lane = batch->ceilings_adopted[i];
         world->database.adopted_at[lane] = world->database.offsets[0][lane].next_offset;

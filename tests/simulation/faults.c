@@ -292,6 +292,12 @@ static bool knows_lanes(const struct sim_database *db)
     return db->partition_count == 1 || (db->partition_count > 0 && db->partitioner != PARTITIONER_UNKNOWN);
 }
 
+/* Only where no log is cut: what was passed over there would be another's offsets later. */
+static bool may_pass_over(const struct world *world)
+{
+    return !enabled(world, FAULT_TRUNCATION) && !enabled(world, FAULT_RECREATION);
+}
+
 /* Again where lanes are re-homed: else it stops everything for good. */
 static bool add_partition(struct world *world)
 {
@@ -304,6 +310,10 @@ static bool add_partition(struct world *world)
         return false;
     if (world->rehomes)
         fault_count(world, FAULT_REPARTITION);
+    int topic, partition;
+    any_log(world, &topic, &partition);
+    if (world->rehomes && may_pass_over(world) && fault_strikes(world, FAULT_SEEK, 0.5))
+        operator_seek(world, topic, partition, true);
     if (fault_strikes(world, FAULT_OLD_COUNT, 0.5))
         world->count_known_us = world_soon(world, 20 * WORLD_SECOND_US);
     world->count_before = world->partition_count++;
@@ -371,13 +381,11 @@ static bool seal(struct world *world)
     return true;
 }
 
-/* Forward only where no log is cut: what was passed over there would be another's offsets later. */
 static bool seek(struct world *world)
 {
     int topic, partition;
     any_log(world, &topic, &partition);
-    bool cuts = enabled(world, FAULT_TRUNCATION) || enabled(world, FAULT_RECREATION);
-    return operator_seek(world, topic, partition, !cuts && random_chance(&world->random, 0.3));
+    return operator_seek(world, topic, partition, may_pass_over(world) && random_chance(&world->random, 0.3));
 }
 
 /* Kinds without a function are decided about where they happen: at each fetch, job, flag … */

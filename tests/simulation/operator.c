@@ -95,11 +95,18 @@ static void free_partition(struct world *world, int topic, int partition)
 }
 
 /* A log that was cut is for the one who frees its lane. */
+static bool may_seek(const struct world *world, int topic, int partition)
+{
+    const struct sim_log *log = &world->logs[topic][partition];
+    return !log->rewritten && world->database.offsets[topic][partition].next_offset >= log->low &&
+           world->now_us >= world->database_back_us;
+}
+
 bool operator_seek(struct world *world, int topic, int partition, bool forward)
 {
     const struct sim_log *log = &world->logs[topic][partition];
     int64_t next = world->database.offsets[topic][partition].next_offset;
-    if (log->rewritten || next < log->low || world->now_us < world->database_back_us)
+    if (!may_seek(world, topic, partition))
         return false;
     int64_t most = forward ? log->count - next : next - log->low;
     if (most <= 0)
@@ -107,6 +114,23 @@ bool operator_seek(struct world *world, int topic, int partition, bool forward)
     int64_t by = 1 + (int64_t)random_below(&world->random, (uint64_t)(most < 300 ? most : 300));
     move(world, topic, partition, forward ? next + by : next - by);
     return true;
+}
+
+/* Of what was passed over and is still there, the last: back to its first offset. */
+static bool seek_what_was_passed_over(struct world *world)
+{
+    const struct sim_move *moves = world->database.moves.rows;
+    for (size_t i = world->database.moves.count; i-- > 0;) {
+        const struct sim_move *over = &moves[i];
+        int64_t low = world->logs[over->topic][over->partition].low;
+        int64_t to = over->from > low ? over->from : low;
+        if (to >= over->to || to >= world->database.offsets[over->topic][over->partition].next_offset ||
+            !may_seek(world, over->topic, over->partition))
+            continue;
+        move(world, over->topic, over->partition, to);
+        return true;
+    }
+    return false;
 }
 
 static bool stopped(const struct world *world, int lane)
@@ -124,6 +148,8 @@ void operator_look(struct world *world)
         return;
     world->operator_at_us = world_soon(world, LOOK_EVERY_S * WORLD_SECOND_US);
     sim_repartition_look(world);
+    if (world->database.rehomed_batch > 0 && fault_strikes(world, FAULT_SEEK, 0.1))
+        seek_what_was_passed_over(world);
     for (int lane = 0; lane < world->partition_count; lane++)
         for (int topic = 0; stopped(world, lane) && topic < world->topic_count; topic++)
             free_partition(world, topic, lane);

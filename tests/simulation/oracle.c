@@ -8,15 +8,15 @@
 
 /* --- every offset of the logs ends once --- */
 
-/* Did an operator send the partition over it? */
+/* Did an operator send the partition over it, and not back since? */
 static bool is_passed_over(const struct world *world, int topic, int partition, int64_t offset)
 {
     const struct sim_move *moves = world->database.moves.rows;
+    bool over = false;
     for (size_t i = 0; i < world->database.moves.count; i++)
-        if (moves[i].topic == topic && moves[i].partition == partition && moves[i].from <= offset &&
-            offset < moves[i].to)
-            return true;
-    return false;
+        if (moves[i].topic == topic && moves[i].partition == partition)
+            over = moves[i].to > offset && (over || moves[i].from <= offset);
+    return over;
 }
 
 /* Each record that a log holds was counted as itself, unless an operator passed it over; what lies below the
@@ -92,25 +92,6 @@ static int by_identity_and_order(const void *left, const void *right)
     return order ? order : (a->order > b->order) - (a->order < b->order);
 }
 
-/* An id is used in one topic only, and in one lane after the other: the order of commits is that of offsets.
- */
-static size_t first_ones(const struct world *world, struct expected *all)
-{
-    const struct sim_account *accounts = world->database.accounts.rows;
-    size_t count = 0, kept = 0;
-    for (size_t i = 0; i < world->database.accounts.count; i++) {
-        const struct sim_record *record = world_record(world, accounts[i].serial);
-        if (world_outcome(world, &accounts[i]) == SIM_GOOD)
-            all[count++] = (struct expected){record, &accounts[i], i};
-    }
-    if (count > 0)
-        qsort(all, count, sizeof *all, by_identity_and_order);
-    for (size_t i = 0; i < count; i++)
-        if (kept == 0 || by_identity(&all[i], &all[kept - 1]) != 0)
-            all[kept++] = all[i];
-    return kept;
-}
-
 static int events_by_identity(const void *left, const void *right)
 {
     const struct sim_event *a = left, *b = right;
@@ -135,6 +116,45 @@ static void check_event(struct world *world, const struct expected *expected, co
     else if (event->quantity != record->quantity * DECIMAL_ONE || event->event_us != record->event_us)
         world_fail(world, "%s/%d@%" PRId64 " was stored as something else", world_topics[account->topic],
                    account->partition, account->offset);
+}
+
+/* Of a customer who has moved only a repeat is counted where he was: else his ceilings would be in two lanes.
+ * The former lane knows of all that was counted before he moved; of later ones it may know. */
+static void check_moved(struct world *world, const struct expected *moved, const struct expected *first)
+{
+    const struct sim_account *account = moved->account;
+    bool known = first && first->order < moved->order;
+    if (!account->dead && !known)
+        world_fail(world, "%s/%d@%" PRId64 " is counted in the lane that its customer has left",
+                   world_topics[account->topic], account->partition, account->offset);
+    if (account->dead && known && first->account->partition_count < account->partition_count)
+        world_fail(world, "%s/%d@%" PRId64 " became a dead letter, and is a repeat",
+                   world_topics[account->topic], account->partition, account->offset);
+}
+
+/* An id is used in one topic only, and in one lane after the other: the order of commits is that of offsets.
+ * What a customer left behind is never the first one. */
+static size_t first_ones(struct world *world, struct expected *all)
+{
+    const struct sim_account *accounts = world->database.accounts.rows;
+    size_t count = 0, kept = 0;
+    for (size_t i = 0; i < world->database.accounts.count; i++) {
+        const struct sim_record *record = world_record(world, accounts[i].serial);
+        if (record->outcome == SIM_GOOD &&
+            (world_outcome(world, &accounts[i]) == SIM_GOOD || world_has_moved(world, &accounts[i])))
+            all[count++] = (struct expected){record, &accounts[i], i};
+    }
+    if (count > 0)
+        qsort(all, count, sizeof *all, by_identity_and_order);
+    for (size_t i = 0; i < count; i++) {
+        struct expected *last = kept > 0 ? &all[kept - 1] : NULL;
+        bool known = last && by_identity(&all[i], last) == 0;
+        if (world_has_moved(world, all[i].account))
+            check_moved(world, &all[i], known ? last : NULL);
+        else if (!known)
+            all[kept++] = all[i];
+    }
+    return kept;
 }
 
 static void check_events(struct world *world)

@@ -24,16 +24,26 @@ int32_t world_lane_of(const char *customer, int32_t count)
     return partitioner_lane(PARTITIONER_MURMUR2, text_of(customer), count);
 }
 
-enum sim_outcome world_outcome(const struct world *world, const struct sim_account *account)
+bool world_has_moved(const struct world *world, const struct sim_account *account)
 {
     const struct sim_database *db = &world->database;
-    const struct sim_record *record = world_record(world, account->serial);
-    bool right = world_lane_of(record->customer, account->partition_count) == account->partition;
+    const char *customer = world_record(world, account->serial)->customer;
+    if (world_lane_of(customer, account->partition_count) == account->partition)
+        return false;
     for (int i = 0; i < db->repartition_count; i++)
         if (db->repartitions[i].to <= account->partition_count &&
             account->offset < db->repartitions[i].ends[account->topic][account->partition] &&
-            world_lane_of(record->customer, db->repartitions[i].from) == account->partition)
-            right = true; /* it was, when it came */
+            world_lane_of(customer, db->repartitions[i].from) == account->partition)
+            return true;
+    return false;
+}
+
+enum sim_outcome world_outcome(const struct world *world, const struct sim_account *account)
+{
+    const struct sim_record *record = world_record(world, account->serial);
+    bool right = world_lane_of(record->customer, account->partition_count) == account->partition;
+    if (!right && world_has_moved(world, account))
+        right = !account->dead; /* a repeat of what was counted before: the oracle looks whether it was */
     return record->outcome == SIM_GOOD && !right ? SIM_BAD : record->outcome;
 }
 

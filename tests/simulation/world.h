@@ -103,6 +103,8 @@ int64_t operator_mismatch(const struct world *world, int topic, int partition);
 /* repartition.c */
 bool world_is_whole(const struct world *world); /* all partitions that there are are read */
 int32_t world_lane_of(const char *customer, int32_t count);
+/* Was it read once more, in the lane where its customer belonged before partitions were added? */
+bool world_has_moved(const struct world *world, const struct sim_account *account);
 /* What became of a record that was counted there: one in the wrong lane is a dead letter. */
 enum sim_outcome world_outcome(const struct world *world, const struct sim_account *account);
 bool sim_repartition_under_way(const struct sim_database *db);

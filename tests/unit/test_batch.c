@@ -237,6 +237,37 @@ START_TEST(a_dead_letter_outlives_the_record)
 }
 END_TEST
 
+/* Event and dead letter outlive the record; which of them it is, the store says. */
+START_TEST(what_may_not_be_new_any_more_is_a_repeat_or_a_dead_letter)
+{
+    char key[] = "acme", value[] = "{\"quantity\":1}";
+    struct event event = event_on(20000, 1);
+    for (int64_t offset = 50; offset < 52; offset++) {
+        struct copy_origin origin = origin_at(2, offset);
+        struct record record = {
+            .partition = 2, .offset = offset, .key = text_of(key), .value = text_of(value)};
+        ck_assert(batch_defer_or_refuse(batch, 2, &event, &origin, &record, REFUSAL_WRONG_PARTITION, "why"));
+    }
+    memset(key, 'x', sizeof key);
+    memset(value, 'x', sizeof value);
+    ck_assert_uint_eq(batch->event_count, 2);
+    ck_assert_uint_eq(batch->dead_letter_count, 0);
+    ck_assert(!batch->sealed[0].counted && batch->sealed[0].otherwise);
+    ck_assert(batch_sealed_repeated(batch, 0, false));
+    ck_assert(batch_sealed_refused(batch, &secret, 1));
+    const struct batch_partition *part = &batch->partitions[2];
+    ck_assert(part->accepted == 0 && part->duplicate == 1 && part->dead == 1);
+    ck_assert_uint_eq(batch->event_count, 2);
+    ck_assert_uint_eq(batch->dead_letter_count, 1);
+    ck_assert_int_eq(batch->dead_letters[0].offset, 51);
+    ck_assert_int_eq(batch->dead_letters[0].reason, REFUSAL_WRONG_PARTITION);
+    ck_assert(text_equal(batch->dead_letters[0].key, TEXT("acme")));
+    ck_assert(text_equal(batch->dead_letters[0].payload, TEXT("{\"quantity\":1}")));
+    struct digest expected = digest_of((int64_t[]){51}, 1, TEXT("{\"quantity\":1}"));
+    ck_assert(part->digest.sum == expected.sum);
+}
+END_TEST
+
 START_TEST(a_missing_key_or_value_is_not_an_empty_one)
 {
     struct record record = {.partition = 1, .offset = 9, .time_ms = -1};
@@ -462,6 +493,7 @@ int main(void)
     tcase_add_test(tcase, the_stores_answer_counts_a_sealed_event_exactly_once);
     tcase_add_test(tcase, a_dead_letter_keeps_its_bytes_untouched);
     tcase_add_test(tcase, a_dead_letter_outlives_the_record);
+    tcase_add_test(tcase, what_may_not_be_new_any_more_is_a_repeat_or_a_dead_letter);
     tcase_add_test(tcase, a_missing_key_or_value_is_not_an_empty_one);
     tcase_add_test(tcase, duplicates_and_conflicts_are_counted_per_partition);
     tcase_add_test(tcase, dedupe_keys_are_packed_by_lane_and_day);

@@ -31,6 +31,8 @@ static bool add_others(struct batch *batch, int i)
     struct record_header header = {TEXT("name"), TEXT("value")};
     struct record record = {
         .offset = i, .key = TEXT("key"), .value = TEXT("value"), .headers = &header, .header_count = 1};
+    const struct event event = {.event_id = TEXT("e"), .customer_id = TEXT("acme"), .meter = TEXT("tokens")};
+    const struct copy_origin origin = {.topic = TEXT("usage"), .offset = i, .payload = TEXT("{}")};
     struct decision *copy;
     return batch_dead(batch, &secret, 0, &record, REFUSAL_NOT_JSON, "why") &&
            batch_change(batch, &(struct ceiling_change){.counter = {.customer_id = TEXT("acme")}}) &&
@@ -38,7 +40,9 @@ static bool add_others(struct batch *batch, int i)
            batch_decide(batch, &(struct decision){.customer_id = TEXT("acme")}, &copy) &&
            batch_adopt_seal(batch, 0, 20000) && batch_adopt_ceilings(batch, 0, 1) &&
            batch_settle(batch, (struct ceiling_origin){0, 0, i}) &&
-           (i % 2 == 0 || batch_sealed_accepted(batch, &secret, batch->sealed_count - 1));
+           (i % 2 == 0 || batch_sealed_accepted(batch, &secret, batch->sealed_count - 1)) &&
+           batch_defer_or_refuse(batch, 0, &event, &origin, &record, REFUSAL_WRONG_PARTITION, "why") &&
+           batch_sealed_refused(batch, &secret, batch->sealed_count - 1);
 }
 
 static int events = 200;
@@ -49,7 +53,7 @@ static bool fill(struct batch *batch)
     for (int i = 0; ok && i < events; i++)
         ok = add_event(batch, i) && add_others(batch, i);
     for (size_t i = 0; ok && i < (size_t)events / 10; i++)
-        ok = batch_sealed_repeated(batch, 2 * i, true);
+        ok = batch_sealed_repeated(batch, 4 * i, true);
     return ok;
 }
 

@@ -132,23 +132,6 @@ START_TEST(at_its_memory_limit_it_takes_records_now_and_then_and_says_so_once_a_
 }
 END_TEST
 
-/* "cat" is of lane 1 of 2. */
-START_TEST(a_record_from_before_partitions_were_added_is_judged_by_the_partition_count_of_then)
-{
-    static struct store_era eras[] = {{.below = 1, .partition_count = 1}, {.below = 2, .partition_count = 2}};
-    struct pipeline_options options = default_options();
-    ck_assert_int_eq(partitioner_lane(PARTITIONER_MURMUR2, TEXT("cat"), 2), 1);
-    world.limits[0][0] = (struct store_lane_offset){.eras = eras, .era_count = 2};
-    put_event(0, 0, "cat", "when there was one", 1);
-    put_event(0, 0, "cat", "when there were two", 1);
-    put_event(0, 0, "cat", "now", 1);
-    run_lanes(&options, 2);
-    turns(150);
-    ck_assert_uint_eq(pipeline_stats(world.engine)->accepted, 1);
-    ck_assert_uint_eq(pipeline_stats(world.engine)->dead[REFUSAL_WRONG_PARTITION], 2);
-}
-END_TEST
-
 /* --- rows that PostgreSQL refuses --- */
 
 static int64_t dead_offsets[8];
@@ -599,8 +582,6 @@ static Suite *suite(void)
     tcase_add_test(tests, a_record_without_a_key_is_its_producers_fault);
     tcase_add_test(tests, while_the_partitioner_is_not_known_a_record_is_misplaced_that_none_puts_there);
     tcase_add_test(tests, at_its_memory_limit_it_takes_records_now_and_then_and_says_so_once_a_minute);
-    tcase_add_test(tests,
-                   a_record_from_before_partitions_were_added_is_judged_by_the_partition_count_of_then);
     tcase_add_test(tests, a_refused_row_is_found_and_becomes_a_dead_letter);
     tcase_add_test(tests, a_refused_row_is_known_by_its_fingerprint_and_not_by_its_offset_alone);
     tcase_add_test(tests, a_duplicate_is_not_taken_for_the_refused_row);

@@ -337,55 +337,6 @@ START_TEST(a_rehomed_lane_says_that_its_flags_are_out_only_once_it_has_compared_
 }
 END_TEST
 
-/* --- keys from before lanes were re-homed --- */
-
-static void give_former_keys(struct store_job *job)
-{
-    if (job->kind != STORE_TAKEOVER || job->former_known)
-        return;
-    struct event_rules rules = default_options().rules;
-    struct decoder *decoder = decoder_new(&rules);
-    job->former = former_new(job->settings.rehomed_batch);
-    for (int i = 0; i < 2; i++) {
-        struct event event;
-        const struct record *record = &world.logs[0][0].records[i];
-        ck_assert_int_eq(event_decode(decoder, record, world.now_us, &event), REFUSAL_NONE);
-        uint16_t day = (uint16_t)(event.time_us / DAY_US);
-        ck_assert_int_eq(dedupe_insert(job->former->keys, identity_key(&secret, &event),
-                                       identity_content(&secret, &event), day),
-                         DEDUPE_NEW);
-        ck_assert(former_add_day(job->former, day));
-    }
-    decoder_free(decoder);
-}
-
-/* Of the two events, which another lane has counted, the first one's day is sealed. */
-START_TEST(former_keys_are_held_until_the_last_of_their_days_is_sealed)
-{
-    struct pipeline_options options = default_options();
-    put(0, 0, "ann",
-        "{\"event_id\":\"e1\",\"customer_id\":\"ann\",\"meter\":\"tokens\",\"quantity\":1,"
-        "\"timestamp\":\"2026-11-20T09:30:00Z\"}");
-    put_event(0, 0, "ann", "e2", 1);
-    world.logs[0][0].high = 0; /* they come later */
-    world.settings = (struct store_settings){.rehomed_batch = 1, .flags_said = true};
-    world.sealed[0] = (uint16_t)(START_US / DAY_US - 2);
-    world.sealed_count = 1;
-    world.after = give_former_keys;
-    run_lanes(&options, 1);
-    turns(200);
-    ck_assert_uint_eq(pipeline_stats(world.engine)->dedupe_keys, 2);
-    world.logs[0][0].high = 2;
-    world.logs[0][0].records[0].offset = 1000; /* of it the index decides */
-    world.logs[0][0].records[0] = world.logs[0][0].records[1];
-    world.logs[0][0].records[0].offset = 0;
-    turns(200);
-    ck_assert_int_eq(partition(0).committed, 2);
-    ck_assert_uint_eq(pipeline_stats(world.engine)->accepted, 0);
-    ck_assert_uint_eq(pipeline_stats(world.engine)->duplicates, 2);
-}
-END_TEST
-
 /* --- logs made anew --- */
 
 static uint64_t fingerprint_at(int64_t offset)
@@ -553,7 +504,6 @@ static Suite *suite(void)
                         2);
     tcase_add_test(tests, a_lane_is_taken_over_with_an_epoch_above_all_on_the_enforcement_topic);
     tcase_add_test(tests, a_rehomed_lane_says_that_its_flags_are_out_only_once_it_has_compared_them);
-    tcase_add_test(tests, former_keys_are_held_until_the_last_of_their_days_is_sealed);
     tcase_add_test(tests, of_a_log_made_anew_and_read_on_the_witness_tells);
     tcase_add_test(tests, a_log_made_anew_while_it_is_read_stops_the_lane_though_more_of_it_was_committed);
     tcase_add_test(tests, a_record_read_after_the_question_is_no_witness);

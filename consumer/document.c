@@ -7,9 +7,10 @@
 
 struct document {
     struct document_index *index;
-    char *buffer;        /* the document again, zeros behind it: reading on is always safe */
-    char *unescaped;     /* strings without their escapes: never more than the document's length */
-    uint64_t *is_object; /* a bit for each open container: object or array */
+    char *buffer;           /* the document again, zeros behind it: reading on is always safe */
+    char *unescaped;        /* strings without their escapes: never more than the document's length */
+    uint64_t *is_object;    /* a bit for each open container: object or array */
+    struct member *members; /* room for as many as a document can hold, and one more */
     uint32_t limit_bytes;
     uint32_t depth_limit;
 
@@ -18,21 +19,23 @@ struct document {
     uint32_t length;
     uint32_t unescaped_bytes;
     bool has_escapes;
-    bool is_record; /* the root is an object */
     enum document_error error;
     const char *problem;
     int64_t problem_offset;
-    document_member *member;
-    void *context;
+    size_t member_count;
 };
 
 /* Where the walk is. A struct of its own, and all that touches it inlined, so that it lives in registers. */
 struct walk {
-    const uint32_t *next; /* offset of the next token */
+    const uint32_t *next;  /* offset of the next token */
+    struct member *member; /* where the next one is put */
     uint32_t depth;
     bool keyed;  /* in an object */
     bool opened; /* the last token opened a container */
 };
+
+enum { LISTED_DEPTH = 2 };
+_Static_assert((int)DOCUMENT_READABLE_BYTES == (int)DOCUMENT_INDEX_PADDING_BYTES, "what is behind the copy");
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -45,9 +48,11 @@ struct document *document_new(uint32_t limit_bytes, uint32_t depth_limit)
     document->depth_limit = depth_limit;
     document->index = document_index_new(limit_bytes);
     document->buffer = malloc(limit_bytes + DOCUMENT_INDEX_PADDING_BYTES);
-    document->unescaped = malloc(limit_bytes);
+    document->unescaped = malloc(limit_bytes + DOCUMENT_READABLE_BYTES);
     document->is_object = calloc(limit_bytes / 64 + 1, sizeof *document->is_object);
-    if (!document->index || !document->buffer || !document->unescaped || !document->is_object) {
+    document->members = malloc((limit_bytes / DOCUMENT_MEMBER_BYTES + 2) * sizeof *document->members);
+    if (!document->index || !document->buffer || !document->unescaped || !document->is_object ||
+        !document->members) {
         document_free(document);
         return NULL;
     }
@@ -63,6 +68,7 @@ void document_free(struct document *document)
     free(document->buffer);
     free(document->unescaped);
     free(document->is_object);
+    free(document->members);
     free(document);
 }
 
@@ -277,34 +283,19 @@ INLINE void close_container(const struct document *document, struct walk *walk)
     walk->opened = false;
 }
 
-INLINE bool read_value(struct document *document, struct walk *walk, struct value *slot)
+INLINE bool read_value(struct document *document, struct walk *walk, struct value *value)
 {
-    struct value value;
-    bool valid = true;
     uint32_t offset = *walk->next++;
     char first = document->buffer[offset];
-    if (first == '"') {
-        valid = read_string(document, offset, *walk->next, &value);
-    } else if (first == '{' || first == '[') {
-        open_container(document, walk, offset, first == '{');
-        value = (struct value){.type = first == '{' ? VALUE_OBJECT : VALUE_ARRAY, .offset = offset};
-    } else if (first == '-' || is_digit(first)) {
-        valid = read_number(document, offset, *walk->next, &value);
-    } else {
-        valid = read_literal(document, offset, *walk->next, &value);
-    }
-    if (valid && slot)
-        *slot = value;
-    return valid;
-}
-
-/* Who wants the value of this key? Only members of the root, and of objects in it, are asked about. */
-INLINE struct value *ask_member(struct document *document, const struct walk *walk, const struct value *key)
-{
-    bool lasting;
-    if (!document->is_record || walk->depth > 2 || document->error != DOCUMENT_OK)
-        return NULL;
-    return document->member(document->context, walk->depth, document_text(document, key, &lasting));
+    if (first == '"')
+        return read_string(document, offset, *walk->next, value);
+    if (first == '-' || is_digit(first))
+        return read_number(document, offset, *walk->next, value);
+    if (first != '{' && first != '[')
+        return read_literal(document, offset, *walk->next, value);
+    open_container(document, walk, offset, first == '{');
+    *value = (struct value){.type = first == '{' ? VALUE_OBJECT : VALUE_ARRAY, .offset = offset};
+    return true;
 }
 
 /* Reads `"key":`. */
@@ -332,25 +323,28 @@ INLINE bool read_next(struct document *document, struct walk *walk)
         return syntax(document, "something where a comma or an end should be", *walk->next);
     walk->next += !walk->opened;
     walk->opened = false;
+    struct member *member = walk->member; /* one that is deeper is written over by the next */
     if (!walk->keyed)
-        return read_value(document, walk, NULL);
-    struct value key;
-    return read_key(document, walk, &key) && read_value(document, walk, ask_member(document, walk, &key));
+        return read_value(document, walk, &member->value);
+    member->depth = walk->depth;
+    walk->member += walk->depth <= LISTED_DEPTH;
+    return read_key(document, walk, &member->key) && read_value(document, walk, &member->value);
 }
 
 /* The whole document; what is wrong with it is noted. */
 static void read_root(struct document *document)
 {
-    struct walk walk = {.next = document_index_offsets(document->index)};
+    struct walk walk = {.next = document_index_offsets(document->index), .member = document->members};
     uint32_t start = *walk.next;
-    document->is_record = document->buffer[start] == '{';
-    bool valid = read_value(document, &walk, NULL);
+    struct value root;
+    bool valid = read_value(document, &walk, &root);
     while (valid && walk.depth > 0)
         valid = read_next(document, &walk);
     if (valid && *walk.next != document->length)
         syntax(document, "something behind the end", *walk.next);
-    if (!document->is_record)
+    if (document->buffer[start] != '{')
         complain(document, DOCUMENT_NOT_AN_OBJECT, "a value that is no object", start);
+    document->member_count = (size_t)(walk.member - document->members);
 }
 
 static bool build_index(struct document *document, struct text bytes)
@@ -374,19 +368,23 @@ static bool build_index(struct document *document, struct text bytes)
     return syntax(document, "something unknown", -1);
 }
 
-enum document_error document_read(struct document *document, struct text bytes, document_member *member,
-                                  void *context)
+enum document_error document_read(struct document *document, struct text bytes)
 {
     assert(bytes.length > 0 && bytes.length <= document->limit_bytes);
     document->bytes = bytes.bytes;
     document->length = bytes.length;
     document->unescaped_bytes = 0;
     document->error = DOCUMENT_OK;
-    document->member = member;
-    document->context = context;
+    document->member_count = 0;
     if (build_index(document, bytes))
         read_root(document);
     return document->error;
+}
+
+const struct member *document_members(const struct document *document, size_t *count)
+{
+    *count = document->member_count;
+    return document->members;
 }
 
 const char *document_problem(const struct document *document)
@@ -439,6 +437,13 @@ struct text document_text(struct document *document, const struct value *value, 
     if (value->escaped)
         return unescape(document, value);
     return (struct text){document->bytes + value->offset, value->length};
+}
+
+struct text document_key(struct document *document, const struct member *member)
+{
+    if (member->key.escaped)
+        return unescape(document, &member->key);
+    return (struct text){document->buffer + member->key.offset, member->key.length};
 }
 
 bool document_is_utf8(struct text text)

@@ -1,7 +1,9 @@
-/* A JSON document (RFC 8259), validated to its last byte, of which the caller picks the members it wants. It
- * never converts numbers, so that none is too large or too precise. */
+/* A JSON document (RFC 8259), validated to its last byte, of which the caller gets a list of the members that
+ * are near its root. It never converts numbers, so that none is too large or too precise. */
 #ifndef UB_DOCUMENT_H
 #define UB_DOCUMENT_H
+
+#include <stddef.h>
 
 #include "text.h"
 
@@ -32,9 +34,12 @@ struct value {
     uint32_t length; /* a number, or a string between its quotes, as it stands in the document; otherwise 0 */
 };
 
-/* Asked for each member of the root (depth 1) and of the objects that are its members (depth 2), in order.
- * Returns where to put the value, or NULL if nobody wants it. key: lives as long as the document. */
-typedef struct value *document_member(void *context, uint32_t depth, struct text key);
+/* A member of the root (depth 1), or of an object that is a member of it (depth 2). */
+struct member {
+    struct value key; /* a string */
+    struct value value;
+    uint32_t depth;
+};
 
 struct document;
 
@@ -43,9 +48,19 @@ struct document *document_new(uint32_t limit_bytes, uint32_t depth_limit);
 void document_free(struct document *document);
 
 /* bytes: 1 to limit_bytes of them, that outlive the use of this document. The document lives until the next
- * read. Anything but DOCUMENT_OK: what members were told of is to be forgotten. */
-enum document_error document_read(struct document *document, struct text bytes, document_member *member,
-                                  void *context);
+ * read. */
+enum document_error document_read(struct document *document, struct text bytes);
+
+/* In the order of the document, if that is DOCUMENT_OK. */
+const struct member *document_members(const struct document *document, size_t *count);
+
+/* What each of them takes of a document, at the least. */
+enum { DOCUMENT_MEMBER_BYTES = 5 }; /* "":0, */
+
+/* A member's key without its escapes; lives until the next read, and is read from where
+ * DOCUMENT_READABLE_BYTES can be read whatever its length. */
+enum { DOCUMENT_READABLE_BYTES = 64 };
+struct text document_key(struct document *document, const struct member *member);
 
 /* What was found in the document, for a person, after an error, and at which byte; -1: unknown. */
 const char *document_problem(const struct document *document);

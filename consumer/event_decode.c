@@ -11,8 +11,8 @@
 
 enum { ID_LIMIT_BYTES = 128, METER_LIMIT_BYTES = 64, REASON_LIMIT_BYTES = 1024 };
 enum { EXCERPT_BYTES = 40, ARENA_CHUNK_BYTES = 64 * 1024 };
-enum { SHORTEST_MEMBER_BYTES = 5 }; /* "":0, */
-enum { FEW_KEYS = 16 };             /* cheaper to compare each with each than to sort */
+
+_Static_assert(FIELD_COUNT <= 32, "a bit for each");
 
 #define DAY_US ((int64_t)86400 * 1000000)
 
@@ -23,12 +23,14 @@ struct decoder {
     struct arena arena;
     struct text *unknown_keys; /* room for as many as a document can hold */
     struct sentence detail;
+    uint8_t next_field[FIELD_COUNT + 1]; /* which came after each of them the last time */
 
     /* of the record being decoded */
     const struct record *record;
-    struct value values[FIELD_COUNT];
-    enum place place;    /* whose members come at depth 2 */
-    enum field repeated; /* a field that came twice, or NO_FIELD */
+    struct value values[FIELD_COUNT]; /* of those in present */
+    uint32_t present;                 /* a bit for each field that is there and not null */
+    uint32_t seen;                    /* a bit for each field of the root that is there */
+    enum field repeated;              /* the first of them that came twice, or NO_FIELD */
     size_t unknown_count;
 };
 
@@ -42,7 +44,7 @@ struct decoder *decoder_new(const struct event_rules *rules)
     arena_init(&decoder->arena, ARENA_CHUNK_BYTES);
     decoder->document = document_new(EVENT_VALUE_LIMIT_BYTES, EVENT_DEPTH_LIMIT);
     decoder->unknown_keys =
-        malloc((EVENT_VALUE_LIMIT_BYTES / SHORTEST_MEMBER_BYTES + 1) * sizeof(struct text));
+        malloc((EVENT_VALUE_LIMIT_BYTES / DOCUMENT_MEMBER_BYTES + 1) * sizeof(struct text));
     if (!decoder->document || !decoder->unknown_keys) {
         decoder_free(decoder);
         return NULL;
@@ -96,9 +98,11 @@ static void add_found(struct decoder *decoder, const struct value *value)
         sentence_addf(detail, "%.*s… (%u bytes)", EXCERPT_BYTES, raw.bytes, raw.length);
 }
 
+/* Kept out of line: most events are fine. */
+#define REFUSING static __attribute__((cold, noinline)) enum refusal
+
 /* `FIELD: expected EXPECTED, found VALUE` */
-static enum refusal refuse(struct decoder *decoder, enum refusal reason, enum field field,
-                           const char *expected)
+REFUSING refuse(struct decoder *decoder, enum refusal reason, enum field field, const char *expected)
 {
     struct sentence *detail = &decoder->detail;
     add_field(detail, field);
@@ -107,91 +111,99 @@ static enum refusal refuse(struct decoder *decoder, enum refusal reason, enum fi
     return reason;
 }
 
-static enum refusal refuse_missing(struct decoder *decoder, enum field field, const char *expected)
+REFUSING refuse_missing(struct decoder *decoder, enum field field, const char *expected)
 {
     add_field(&decoder->detail, field);
     sentence_addf(&decoder->detail, ": missing; expected %s", expected);
     return REFUSAL_MISSING_FIELD;
 }
 
-static enum refusal refuse_length(struct decoder *decoder, enum field field, uint32_t least, uint32_t most,
-                                  uint32_t found)
+REFUSING refuse_length(struct decoder *decoder, enum field field, uint32_t least, uint32_t most,
+                       uint32_t found)
 {
     add_field(&decoder->detail, field);
     sentence_addf(&decoder->detail, ": expected %u to %u bytes, found %u", least, most, found);
     return REFUSAL_OUT_OF_RANGE;
 }
 
-static enum refusal refuse_conflict(struct decoder *decoder, const char *one, const char *other)
+REFUSING refuse_conflict(struct decoder *decoder, const char *one, const char *other)
 {
     sentence_addf(&decoder->detail, "%s and %s differ; send one of them, or the same in both", one, other);
     return REFUSAL_CONFLICTING_FIELD;
 }
 
-static enum refusal refuse_no_memory(struct decoder *decoder)
+REFUSING refuse_no_memory(struct decoder *decoder)
 {
     sentence_addf(&decoder->detail, "out of memory while decoding; try again");
     return REFUSAL_NO_MEMORY;
 }
 
+static uint32_t bit_of(enum field field)
+{
+    return UINT32_C(1) << field;
+}
+
 static bool is_present(const struct decoder *decoder, enum field field)
 {
-    return decoder->values[field].type > VALUE_NULL;
+    return decoder->present & bit_of(field);
 }
 
-/* Called for every member at depth 1 and 2: notes where the known fields are. */
-static struct value *note_member(void *context, uint32_t depth, struct text key)
+static void note_root_field(struct decoder *decoder, enum field field, struct text key)
 {
-    struct decoder *decoder = context;
-    if (depth == 2 && decoder->place == PLACE_NONE)
-        return NULL;
-    enum field field = event_names_find(&decoder->names, depth == 1 ? PLACE_TOP : decoder->place, key);
-    if (depth == 2)
-        return field == NO_FIELD ? NULL : &decoder->values[field];
-    decoder->place = field == FIELD_METADATA          ? PLACE_METADATA
-                     : field == FIELD_POLICY_METADATA ? PLACE_POLICY
-                                                      : PLACE_NONE;
     if (field == NO_FIELD) {
         decoder->unknown_keys[decoder->unknown_count++] = key;
-        return NULL;
+        return;
     }
-    if (field < decoder->repeated && decoder->values[field].type != VALUE_ABSENT)
+    if (decoder->seen & bit_of(field) && field < decoder->repeated)
         decoder->repeated = field;
-    return &decoder->values[field];
+    decoder->seen |= bit_of(field);
 }
 
-static int compare_keys(const void *a, const void *b)
+static enum place place_of_members(enum field field)
 {
-    const struct text *one = a;
-    const struct text *other = b;
-    if (one->length != other->length)
-        return one->length < other->length ? -1 : 1;
-    return memcmp(one->bytes, other->bytes, one->length);
+    return field == FIELD_METADATA          ? PLACE_METADATA
+           : field == FIELD_POLICY_METADATA ? PLACE_POLICY
+                                            : PLACE_NONE;
 }
 
-static const struct text *find_repeated(struct text *keys, size_t count)
+/* Where the known fields are. */
+static void note_members(struct decoder *decoder)
 {
-    if (count > FEW_KEYS) {
-        qsort(keys, count, sizeof *keys, compare_keys);
-        for (size_t i = 1; i < count; i++)
-            if (text_equal(keys[i - 1], keys[i]))
-                return &keys[i];
-        return NULL;
+    size_t count;
+    const struct member *members = document_members(decoder->document, &count);
+    enum place place = PLACE_NONE; /* whose members come at depth 2 */
+    enum field field = NO_FIELD;
+    for (size_t i = 0; i < count; i++) {
+        const struct member *member = &members[i];
+        bool in_root = member->depth == 1;
+        if (!in_root && place == PLACE_NONE)
+            continue;
+        struct text key = document_key(decoder->document, member);
+        /* Most producers name the fields of all events in one order. */
+        uint8_t *next = &decoder->next_field[field];
+        field = event_names_find(&decoder->names, in_root ? PLACE_TOP : place, key, *next);
+        *next = (uint8_t)field;
+        if (in_root) {
+            note_root_field(decoder, field, key);
+            place = place_of_members(field);
+        }
+        if (field == NO_FIELD)
+            continue;
+        decoder->values[field] = member->value;
+        decoder->present &= ~bit_of(field);
+        if (member->value.type != VALUE_NULL)
+            decoder->present |= bit_of(field);
     }
-    for (size_t i = 1; i < count; i++)
-        for (size_t j = 0; j < i; j++)
-            if (text_equal(keys[i], keys[j]))
-                return &keys[i];
-    return NULL;
 }
 
 static enum refusal check_repeated(struct decoder *decoder)
 {
     const struct text *repeated = NULL;
+    struct text name;
     if (decoder->repeated != NO_FIELD)
-        repeated = &decoder->names.name[decoder->repeated];
+        name = text_of(event_field_name(decoder->repeated)), repeated = &name;
     else
-        repeated = find_repeated(decoder->unknown_keys, decoder->unknown_count);
+        repeated = event_repeated_key(decoder->unknown_keys, decoder->unknown_count);
     if (!repeated)
         return REFUSAL_NONE;
     sentence_addf(&decoder->detail, "value: expected each key once, found more than one ");
@@ -199,7 +211,7 @@ static enum refusal check_repeated(struct decoder *decoder)
     return REFUSAL_DUPLICATE_KEY;
 }
 
-static enum refusal refuse_document(struct decoder *decoder, enum document_error error)
+REFUSING refuse_document(struct decoder *decoder, enum document_error error)
 {
     static const struct {
         enum refusal reason;
@@ -231,13 +243,16 @@ static enum refusal read_document(struct decoder *decoder)
                       value.length);
         return REFUSAL_TOO_LARGE;
     }
-    enum document_error error = document_read(decoder->document, value, note_member, decoder);
-    return error == DOCUMENT_OK ? check_repeated(decoder) : refuse_document(decoder, error);
+    enum document_error error = document_read(decoder->document, value);
+    if (error != DOCUMENT_OK)
+        return refuse_document(decoder, error);
+    note_members(decoder);
+    return check_repeated(decoder);
 }
 
 /* A string or number of the document, as long-lived as the event. */
-static enum refusal keep_text(struct decoder *decoder, enum field field, uint32_t least, uint32_t most,
-                              struct text *out)
+static __attribute__((noinline)) enum refusal keep_text(struct decoder *decoder, enum field field,
+                                                        uint32_t least, uint32_t most, struct text *out)
 {
     bool lasting;
     struct text text = document_text(decoder->document, &decoder->values[field], &lasting);
@@ -248,17 +263,21 @@ static enum refusal keep_text(struct decoder *decoder, enum field field, uint32_
 }
 
 /* A present field that must be a string. */
-static enum refusal read_string(struct decoder *decoder, enum field field, uint32_t least, uint32_t most,
-                                struct text *out)
+static inline enum refusal read_string(struct decoder *decoder, enum field field, uint32_t least,
+                                       uint32_t most, struct text *out)
 {
-    if (decoder->values[field].type != VALUE_STRING)
+    const struct value *value = &decoder->values[field];
+    if (value->type != VALUE_STRING)
         return refuse(decoder, REFUSAL_WRONG_TYPE, field, "a string");
-    return keep_text(decoder, field, least, most, out);
+    if (value->escaped || value->length < least || value->length > most)
+        return keep_text(decoder, field, least, most, out);
+    *out = (struct text){decoder->record->value.bytes + value->offset, value->length};
+    return REFUSAL_NONE;
 }
 
 /* Leaves *out alone if the field is absent. */
-static enum refusal read_optional(struct decoder *decoder, enum field field, uint32_t least, uint32_t most,
-                                  struct text *out)
+static inline enum refusal read_optional(struct decoder *decoder, enum field field, uint32_t least,
+                                         uint32_t most, struct text *out)
 {
     return is_present(decoder, field) ? read_string(decoder, field, least, most, out) : REFUSAL_NONE;
 }
@@ -326,19 +345,19 @@ static enum refusal read_customer_id(struct decoder *decoder, struct event *even
     return REFUSAL_NONE;
 }
 
-static bool is_meter_byte(char byte)
-{
-    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') ||
-           byte == '.' || byte == '_' || byte == '-';
-}
+static const bool is_meter_byte[256] = {['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true,
+                                        ['.'] = true,         ['_'] = true,         ['-'] = true};
 
 static enum refusal read_meter(struct decoder *decoder, struct event *event)
 {
     enum refusal reason = read_required(decoder, FIELD_METER, METER_LIMIT_BYTES, &event->meter);
-    for (uint32_t i = 0; reason == REFUSAL_NONE && i < event->meter.length; i++)
-        if (!is_meter_byte(event->meter.bytes[i]))
-            return refuse(decoder, REFUSAL_OUT_OF_RANGE, FIELD_METER, "only A-Z a-z 0-9 . _ -");
-    return reason;
+    if (reason != REFUSAL_NONE)
+        return reason;
+    bool valid = true;
+    for (uint32_t i = 0; i < event->meter.length; i++)
+        valid &= is_meter_byte[(uint8_t)event->meter.bytes[i]];
+    return valid ? REFUSAL_NONE
+                 : refuse(decoder, REFUSAL_OUT_OF_RANGE, FIELD_METER, "only A-Z a-z 0-9 . _ -");
 }
 
 static enum refusal read_kind(struct decoder *decoder, struct event *event)
@@ -495,9 +514,12 @@ static enum refusal read_lifted(struct decoder *decoder, struct event *event)
 {
     enum field window = (enum field)(FIELD_LIFTED + LIFTED_CONTEXT_WINDOW);
     enum refusal reason = REFUSAL_NONE;
-    for (enum field field = FIELD_LIFTED; reason == REFUSAL_NONE && field < window; field++)
+    uint32_t left = decoder->present & (bit_of(window) - bit_of(FIELD_LIFTED));
+    for (; reason == REFUSAL_NONE && left != 0; left &= left - 1) {
+        enum field field = (enum field)__builtin_ctz(left);
         reason =
-            read_optional(decoder, field, 0, EVENT_LIFTED_LIMIT_BYTES, &event->lifted[field - FIELD_LIFTED]);
+            read_string(decoder, field, 0, EVENT_LIFTED_LIMIT_BYTES, &event->lifted[field - FIELD_LIFTED]);
+    }
     if (reason != REFUSAL_NONE || !is_present(decoder, window))
         return reason;
     const struct value *value = &decoder->values[window];
@@ -549,11 +571,9 @@ enum refusal event_decode(struct decoder *decoder, const struct record *record, 
     static step *const steps[] = {read_event_id,  read_customer_id, read_meter, read_kind,   read_quantity,
                                   read_timestamp, read_correction,  read_model, read_lifted, read_policy};
     memset(event, 0, sizeof *event);
-    for (int field = 0; field < FIELD_COUNT; field++)
-        decoder->values[field].type = VALUE_ABSENT;
     sentence_start(&decoder->detail);
     decoder->record = record;
-    decoder->place = PLACE_NONE;
+    decoder->present = decoder->seen = 0;
     decoder->repeated = NO_FIELD;
     decoder->unknown_count = 0;
     enum refusal reason = read_document(decoder);

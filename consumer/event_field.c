@@ -1,5 +1,9 @@
 #include "event_field.h"
 
+#include <stdlib.h>
+
+enum { FEW_KEYS = 16 }; /* cheaper to compare each with each than to sort */
+
 static const struct {
     const char *name;
     enum place place;
@@ -38,48 +42,86 @@ enum place event_field_place(enum field field)
     return is_lifted(field) ? PLACE_METADATA : known_fields[field].place;
 }
 
+/* Zeros in place of what is behind the name. */
+static inline struct name_words words_of(struct text name)
+{
+    static const char masks[2 * sizeof(struct name_words)] = "\xff\xff\xff\xff\xff\xff\xff\xff"
+                                                             "\xff\xff\xff\xff\xff\xff\xff\xff";
+    struct name_words words, mask;
+    memcpy(&words, name.bytes, sizeof words);
+    memcpy(&mask, masks + sizeof mask - name.length, sizeof mask);
+    return (struct name_words){words.low & mask.low, words.high & mask.high};
+}
+
+static inline size_t first_cell(struct name_words words, enum place place)
+{
+    uint64_t mixed = (words.low ^ words.high << 5) + (uint64_t)place;
+    return mixed * UINT64_C(0x9e3779b97f4a7c15) >> 57;
+}
+
+_Static_assert(NAME_CELLS == 1 << (64 - 57) && (int)NAME_CELLS > (int)FIELD_COUNT, "as first_cell() says");
+
 void event_names_init(struct event_names *names)
 {
-    memset(names->first, NO_FIELD, sizeof names->first);
-    for (int field = FIELD_COUNT - 1; field >= 0; field--) { /* a chain begins with its lowest field */
-        struct text name = text_of(event_field_name((enum field)field));
-        uint8_t *first = &names->first[event_field_place((enum field)field)][name.length];
-        names->name[field] = name;
-        names->next[field] = *first;
-        *first = (uint8_t)field;
+    memset(names->cells, NO_FIELD, sizeof names->cells);
+    for (uint8_t field = 0; field < FIELD_COUNT; field++) {
+        char padded[sizeof(struct name_words)] = "";
+        struct text name = text_of(event_field_name(field));
+        memcpy(padded, name.bytes, name.length);
+        name.bytes = padded;
+        enum place place = event_field_place(field);
+        names->known[field] = (struct known_name){words_of(name), name.length, place};
+        size_t cell = first_cell(names->known[field].words, place);
+        while (names->cells[cell] != NO_FIELD)
+            cell = (cell + 1) % NAME_CELLS;
+        names->cells[cell] = field;
     }
 }
 
-static inline uint64_t load_64(const char *at)
+static inline bool is_known(const struct known_name *known, enum place place, struct name_words words,
+                            uint32_t length)
 {
-    uint64_t word;
-    memcpy(&word, at, sizeof word);
-    return word;
+    return known->words.low == words.low && known->words.high == words.high && known->length == length &&
+           known->place == place;
 }
 
-static inline uint32_t load_32(const char *at)
-{
-    uint32_t word;
-    memcpy(&word, at, sizeof word);
-    return word;
-}
-
-/* Names of up to 16 bytes, in two words that overlap: each event looks up a dozen or two. */
-static inline bool same_name(const char *one, const char *other, uint32_t length)
-{
-    if (length >= 8)
-        return load_64(one) == load_64(other) && load_64(one + length - 8) == load_64(other + length - 8);
-    if (length >= 4)
-        return load_32(one) == load_32(other) && load_32(one + length - 4) == load_32(other + length - 4);
-    return memcmp(one, other, length) == 0;
-}
-
-enum field event_names_find(const struct event_names *names, enum place place, struct text key)
+/* Each event looks up a dozen or two. */
+enum field event_names_find(const struct event_names *names, enum place place, struct text key,
+                            enum field guess)
 {
     if (key.length > NAME_LIMIT_BYTES)
         return NO_FIELD;
-    uint8_t field = names->first[place][key.length];
-    while (field != NO_FIELD && !same_name(names->name[field].bytes, key.bytes, key.length))
-        field = names->next[field];
-    return (enum field)field;
+    struct name_words words = words_of(key);
+    if (guess != NO_FIELD && is_known(&names->known[guess], place, words, key.length))
+        return guess;
+    size_t cell = first_cell(words, place);
+    while (names->cells[cell] != NO_FIELD &&
+           !is_known(&names->known[names->cells[cell]], place, words, key.length))
+        cell = (cell + 1) % NAME_CELLS;
+    return names->cells[cell];
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct text *one = a;
+    const struct text *other = b;
+    if (one->length != other->length)
+        return one->length < other->length ? -1 : 1;
+    return memcmp(one->bytes, other->bytes, one->length);
+}
+
+const struct text *event_repeated_key(struct text *keys, size_t count)
+{
+    if (count > FEW_KEYS) {
+        qsort(keys, count, sizeof *keys, compare_keys);
+        for (size_t i = 1; i < count; i++)
+            if (text_equal(keys[i - 1], keys[i]))
+                return &keys[i];
+        return NULL;
+    }
+    for (size_t i = 1; i < count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (text_equal(keys[i], keys[j]))
+                return &keys[i];
+    return NULL;
 }

@@ -33,18 +33,29 @@ enum place { PLACE_TOP, PLACE_METADATA, PLACE_POLICY, PLACE_COUNT, PLACE_NONE };
 const char *event_field_name(enum field field);
 enum place event_field_place(enum field field);
 
-/* Finds fields by name: those of one length are a chain. */
-enum { NAME_LIMIT_BYTES = 15 };
+/* Finds fields by name: a hash table, open addressing. */
+enum { NAME_LIMIT_BYTES = 15, NAME_CELLS = 128 };
+
+struct name_words {
+    uint64_t low, high; /* a name, zeros behind it */
+};
 
 struct event_names {
-    struct text name[FIELD_COUNT];
-    uint8_t first[PLACE_COUNT][NAME_LIMIT_BYTES + 1];
-    uint8_t next[FIELD_COUNT];
+    struct known_name {
+        struct name_words words;
+        uint32_t length;
+        enum place place;
+    } known[FIELD_COUNT];
+    uint8_t cells[NAME_CELLS]; /* NO_FIELD: empty */
 };
 
 void event_names_init(struct event_names *names);
 
-/* NO_FIELD: none of that name in that place. */
-enum field event_names_find(const struct event_names *names, enum place place, struct text key);
+/* NO_FIELD: none of that name in that place. key: of document_key(). guess: what it may well be. */
+enum field event_names_find(const struct event_names *names, enum place place, struct text key,
+                            enum field guess);
+
+/* One that is among the keys twice, or NULL. Sorts them, if they are many. */
+const struct text *event_repeated_key(struct text *keys, size_t count);
 
 #endif

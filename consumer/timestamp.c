@@ -18,16 +18,13 @@ static inline bool is_digit(char byte)
     return byte >= '0' && byte <= '9';
 }
 
-/* `count` digits at `at`, at most `most`. -1: not so. */
-static int read_number(const char *at, int count, int most)
+/* A number of two digits; *wrong becomes true unless it is one, and at most `most`. */
+static inline int read_two(const char *at, int most, bool *wrong)
 {
-    int number = 0;
-    for (int i = 0; i < count; i++) {
-        if (!is_digit(at[i]))
-            return -1;
-        number = number * 10 + (at[i] - '0');
-    }
-    return number <= most ? number : -1;
+    unsigned tens = (uint8_t)(at[0] - '0'), ones = (uint8_t)(at[1] - '0');
+    int number = (int)(tens * 10 + ones);
+    *wrong |= tens > 9 || ones > 9 || number > most;
+    return number;
 }
 
 static bool is_leap_year(int year)
@@ -53,16 +50,16 @@ static int64_t days_since_1970(int year, int month, int day)
 /* The part of fixed length: 2026-11-22T09:30:00. */
 static bool read_date_time(const char *at, struct civil *civil)
 {
-    civil->year = read_number(at, 4, 9999);
-    civil->month = read_number(at + 5, 2, 12);
-    civil->day = read_number(at + 8, 2, 31);
-    civil->hour = read_number(at + 11, 2, 23);
-    civil->minute = read_number(at + 14, 2, 59);
-    civil->second = read_number(at + 17, 2, 60);
-    bool separated = at[4] == '-' && at[7] == '-' && (at[10] == 'T' || at[10] == 't' || at[10] == ' ') &&
-                     at[13] == ':' && at[16] == ':';
-    return separated && civil->year >= 0 && civil->month >= 1 && civil->day >= 1 && civil->hour >= 0 &&
-           civil->minute >= 0 && civil->second >= 0 && civil->day <= days_in_month(civil->year, civil->month);
+    bool wrong = at[4] != '-' || at[7] != '-' || (at[10] != 'T' && at[10] != 't' && at[10] != ' ') ||
+                 at[13] != ':' || at[16] != ':';
+    civil->year = read_two(at, 99, &wrong) * 100 + read_two(at + 2, 99, &wrong);
+    civil->month = read_two(at + 5, 12, &wrong);
+    civil->day = read_two(at + 8, 31, &wrong);
+    civil->hour = read_two(at + 11, 23, &wrong);
+    civil->minute = read_two(at + 14, 59, &wrong);
+    civil->second = read_two(at + 17, 60, &wrong);
+    return !wrong && civil->month >= 1 && civil->day >= 1 &&
+           civil->day <= days_in_month(civil->year, civil->month);
 }
 
 /* Moves *at behind the fraction, if there is one. */
@@ -88,10 +85,11 @@ static bool read_offset(const char *at, const char *end, int64_t *offset_s)
         return *at == 'Z' || *at == 'z';
     if (end - at != OFFSET_BYTES || (*at != '+' && *at != '-') || at[3] != ':')
         return false;
-    int hours = read_number(at + 1, 2, 23);
-    int minutes = read_number(at + 4, 2, 59);
+    bool wrong = false;
+    int hours = read_two(at + 1, 23, &wrong);
+    int minutes = read_two(at + 4, 59, &wrong);
     *offset_s = (*at == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
-    return hours >= 0 && minutes >= 0;
+    return !wrong;
 }
 
 bool timestamp_from_rfc3339(struct text text, int64_t *time_us)

@@ -134,9 +134,26 @@ static magnitude_t read_digits(const char *at, const char *end, int64_t *count)
     return value;
 }
 
+/* A short whole number, which most quantities are. */
+static bool parse_whole(const char *bytes, size_t length, decimal_t *out)
+{
+    uint64_t value = 0;
+    if (length == 0 || length > FAST_DIGITS || (*bytes == '0' && length > 1))
+        return false;
+    for (size_t i = 0; i < length; i++) {
+        if (!is_digit(bytes[i]))
+            return false;
+        value = value * 10 + (uint64_t)(bytes[i] - '0');
+    }
+    *out = (decimal_t)value * DECIMAL_ONE;
+    return true;
+}
+
 enum decimal_error decimal_parse(const char *bytes, size_t length, decimal_t *out)
 {
     struct spelling number;
+    if (parse_whole(bytes, length, out))
+        return DECIMAL_OK;
     if (!read_spelling(bytes, bytes + length, &number))
         return DECIMAL_NOT_A_NUMBER;
     trim(&number);

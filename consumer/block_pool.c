@@ -1,11 +1,11 @@
 #include "block_pool.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 enum { BLOCKS_HANDED_OUT = SLAB_BLOCKS - 1 };
+enum { FIRST_SLABS = 256 }; /* a page full of them */
 
 static size_t slab_bytes(const struct block_pool *pool)
 {
@@ -17,20 +17,39 @@ static uint64_t *free_bits(const struct block_pool *pool, uint32_t slab)
     return (uint64_t *)(void *)pool->slabs[slab].blocks;
 }
 
+/* Zeros, or NULL. malloc would give back the memory of many slabs in one call, which takes too long, or
+ * never; and whenever it is asked for a large piece, it first joins all small ones that were freed: a
+ * millisecond. */
+static void *map(size_t size_bytes)
+{
+    void *pages = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return pages == MAP_FAILED ? NULL : pages;
+}
+
+static void unmap(void *pages, size_t size_bytes)
+{
+    /* Refused only if it would split a mapping and the process has as many as it may: then the pages leave it
+     * all the same, and some addresses are lost. */
+    if (size_bytes > 0 && munmap(pages, size_bytes) != 0)
+        (void)madvise(pages, size_bytes, MADV_DONTNEED);
+}
+
 static bool widen(struct block_pool *pool)
 {
-    uint32_t limit = pool->slab_limit == 0 ? 8 : pool->slab_limit * 2;
-    struct slab *slabs = realloc(pool->slabs, limit * sizeof *slabs);
+    uint32_t limit = pool->slab_limit == 0 ? FIRST_SLABS : pool->slab_limit * 2;
+    size_t former_bytes = pool->slab_limit * sizeof *pool->slabs;
+    struct slab *slabs = map(limit * sizeof *slabs);
     if (slabs == NULL)
         return false;
-    memset(slabs + pool->slab_limit, 0, (limit - pool->slab_limit) * sizeof *slabs);
-    pool->bytes += (limit - pool->slab_limit) * sizeof *slabs;
+    if (former_bytes > 0)
+        memcpy(slabs, pool->slabs, former_bytes);
+    unmap(pool->slabs, former_bytes);
+    pool->bytes += limit * sizeof *slabs - former_bytes;
     pool->slabs = slabs;
     pool->slab_limit = limit;
     return true;
 }
 
-/* malloc would give back the memory of many slabs in one call, which takes too long, or never. */
 static bool add_slab(struct block_pool *pool)
 {
     uint32_t at = 0;
@@ -38,8 +57,8 @@ static bool add_slab(struct block_pool *pool)
         at++;
     if (at == pool->slab_limit && !widen(pool))
         return false;
-    void *slab = mmap(NULL, slab_bytes(pool), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (slab == MAP_FAILED)
+    void *slab = map(slab_bytes(pool));
+    if (slab == NULL)
         return false;
     pool->slabs[at] = (struct slab){.blocks = slab, .free_count = BLOCKS_HANDED_OUT};
     memset(slab, 0xff, SLAB_BLOCKS / 8);
@@ -53,10 +72,7 @@ static bool add_slab(struct block_pool *pool)
 
 static void drop_slab(struct block_pool *pool, uint32_t at)
 {
-    /* Refused only if it would split a mapping and the process has as many as it may: then the pages leave it
-     * all the same, and some addresses are lost. */
-    if (munmap(pool->slabs[at].blocks, slab_bytes(pool)) != 0)
-        (void)madvise(pool->slabs[at].blocks, slab_bytes(pool), MADV_DONTNEED);
+    unmap(pool->slabs[at].blocks, slab_bytes(pool));
     pool->free_count -= pool->slabs[at].free_count;
     pool->slabs[at] = (struct slab){.blocks = NULL};
     pool->bytes -= slab_bytes(pool);
@@ -67,7 +83,7 @@ void block_pool_free(struct block_pool *pool)
     for (uint32_t at = 0; at < pool->slab_limit; at++)
         if (pool->slabs[at].blocks != NULL)
             drop_slab(pool, at);
-    free(pool->slabs);
+    unmap(pool->slabs, pool->slab_limit * sizeof *pool->slabs);
     *pool = (struct block_pool){.block_bytes = pool->block_bytes};
 }
 

@@ -4,15 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-/* Under AddressSanitizer a view that outlives its batch is caught when it is read. */
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/asan_interface.h>
-#define POISON(bytes, size) ASAN_POISON_MEMORY_REGION(bytes, size)
-#define UNPOISON(bytes, size) ASAN_UNPOISON_MEMORY_REGION(bytes, size)
-#else
-#define POISON(bytes, size) ((void)(bytes), (void)(size))
-#define UNPOISON(bytes, size) ((void)(bytes), (void)(size))
-#endif
+#include "poison.h"
 
 enum { ALIGNMENT_BYTES = _Alignof(max_align_t) };
 

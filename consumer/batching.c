@@ -166,18 +166,25 @@ struct batch_day *batching_day_to_stream(const struct pipeline *p)
     return day && day->rows.size_bytes >= stream_bytes(p) ? day : NULL;
 }
 
+/* Rows that leave without a batch having to be closed for it. */
+static size_t leaving_bytes(const struct pipeline *p, const struct batch *batch)
+{
+    const struct batch_day *streamed = stream_day_of(p, batch);
+    return streamed ? streamed->rows.size_bytes : 0;
+}
+
+/* More rows than a quarter of the memory would only wait for the store. */
 bool batching_full(const struct pipeline *p, const struct batch *batch)
 {
-    return has_all_rows(p, batch) || batch_used_bytes(batch) >= p->options.max_batch_bytes;
+    return has_all_rows(p, batch) || leaving_bytes(p, batch) >= p->options.max_batch_bytes / 4 ||
+           batch_used_bytes(batch) >= p->options.max_batch_bytes;
 }
 
 /* Rows that can be streamed only have to wait for the store: closing would not make room for them. With half
  * of the memory for all else, a batch that is full either has rows to stream or is due. */
 static bool holds_too_much(const struct pipeline *p, const struct batch *batch)
 {
-    const struct batch_day *streamed = stream_day_of(p, batch);
-    size_t leaving_bytes = streamed ? streamed->rows.size_bytes : 0;
-    return batch_used_bytes(batch) - leaving_bytes >= p->options.max_batch_bytes / 2;
+    return batch_used_bytes(batch) - leaving_bytes(p, batch) >= p->options.max_batch_bytes / 2;
 }
 
 static bool batch_is_due(const struct pipeline *p, const struct batch *batch)

@@ -75,6 +75,7 @@ struct pipeline {
     size_t refused_count;
     int64_t limit_rows; /* shrinks to find a refused row */
 
+    struct row_pool row_pool; /* of both batches and of what is being streamed */
     struct batch *batches[2];
     struct batch *open;   /* being filled; NULL while both are closed or none is needed */
     struct batch *closed; /* waits for its flags, or is with the store */
@@ -88,7 +89,6 @@ struct pipeline {
     bool flags_late; /* alerted that the closed batch commits without its flags acknowledged */
 
     struct store_job *job; /* with the store; NULL: it is idle */
-    struct buffer spare;   /* a streamed buffer that came back */
     bool lost;             /* the store needs STORE_RECOVER */
     bool ahead;            /* deciding without keeping rows */
     int64_t recover_at_us, recover_backoff_us;

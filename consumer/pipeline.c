@@ -10,8 +10,8 @@ static bool make_parts(struct pipeline *p)
 {
     p->decoder = decoder_new(&p->options.rules);
     p->scratch = malloc(sizeof *p->scratch);
-    p->batches[0] = batch_new(&p->options.rollup);
-    p->batches[1] = batch_new(&p->options.rollup);
+    p->batches[0] = batch_new(&p->options.rollup, &p->row_pool);
+    p->batches[1] = batch_new(&p->options.rollup, &p->row_pool);
     p->refused = calloc(ENGINE_REFUSED_LIMIT, sizeof *p->refused);
     if (p->scratch)
         arena_init(p->scratch, SCRATCH_CHUNK_BYTES);
@@ -65,7 +65,7 @@ void pipeline_free(struct pipeline *p)
     batch_free(p->batches[1]);
     free(p->refused);
     free(p->sealed_days);
-    buffer_free(&p->spare);
+    row_pool_free(&p->row_pool);
     free(p);
 }
 
@@ -80,7 +80,7 @@ static void free_job(struct store_job *job)
     free(job->fenced_lanes);
     free(job->sealed_days);
     ceiling_catalogue_free(job->catalogue);
-    buffer_free(&job->rows);
+    row_queue_free(&job->rows);
     if (job->arena)
         arena_free(job->arena);
     free(job->arena);

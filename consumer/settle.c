@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define CATALOGUE_EVERY_US ENGINE_SECOND_US
+enum { STREAM_MOST_BYTES = 4 << 20 }; /* in one trip to the store, behind which their memory serves again */
 
 struct store_job *settle_new_job(struct pipeline *p, enum store_job_kind kind)
 {
@@ -223,9 +224,7 @@ static void batch_fatal(struct pipeline *p, const struct store_job *job)
 static void batch_done(struct pipeline *p, struct store_job *job)
 {
     if (job->kind == STORE_STREAM) {
-        buffer_free(&p->spare);
-        p->spare = job->rows;
-        p->spare.size_bytes = 0;
+        row_queue_reset(&job->rows, &p->row_pool);
     } else {
         p->ports.observer.batch_done(p->ports.observer.self, job);
     }
@@ -349,10 +348,7 @@ static struct store_job *stream_job(struct pipeline *p)
     job->stream_day = p->open_stream_day = day->day;
     job->stream_left_out = day->left_out;
     job->stream_batch = p->open->number;
-    job->rows = day->rows;
-    day->rows = p->spare;
-    p->spare = (struct buffer){0};
-    day->rows_taken = day->row_count;
+    job->rows = row_queue_take(&day->rows, STREAM_MOST_BYTES);
     return job;
 }
 

@@ -46,11 +46,10 @@ bool batch_accept_at(struct batch *batch, size_t partition, const struct event *
     struct batch_partition *part = part_of(batch, partition);
     uint32_t spare = copy_spare(event), left_out = batch->left_out & ~spare ? 0 : batch->left_out;
     struct batch_day *day = batch_day_of(batch, day_of(event->time_us), left_out);
-    if (!day || !buffer_reserve(&day->rows, copy_row_bound(event, origin)))
+    uint8_t *room = day ? row_queue_room(&day->rows, batch->pool, copy_row_bound(event, origin)) : NULL;
+    if (!room || !accumulator_add_at(batch->accumulator, place, event))
         return false;
-    if (!accumulator_add_at(batch->accumulator, place, event))
-        return false;
-    day->rows.size_bytes += copy_row_without(event, origin, left_out, day->rows.bytes + day->rows.size_bytes);
+    row_queue_add(&day->rows, copy_row_without(event, origin, left_out, room));
     copy_census_add(&batch->census, spare);
     day->row_count++;
     part->digest.sum += digest->sum;

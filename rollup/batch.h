@@ -25,7 +25,8 @@ struct batch {
     size_t row_count;   /* accepted rows of open days */
     int64_t opened_at_us;
 
-    uint32_t left_out; /* columns that rows do without, unless one needs them */
+    struct row_pool *pool; /* private: of rows */
+    uint32_t left_out;     /* columns that rows do without, unless one needs them */
     struct copy_census census;
     struct batch_day *days;
     size_t day_count, day_capacity;
@@ -58,7 +59,8 @@ struct batch {
     unsigned quiet_resets;     /* private */
 };
 
-struct batch *batch_new(const struct accumulator_rules *rules); /* NULL: out of memory */
+/* Rows lie in blocks of `pool`, which must outlive the batch. NULL: out of memory. */
+struct batch *batch_new(const struct accumulator_rules *rules, struct row_pool *pool);
 void batch_free(struct batch *batch);
 void batch_reset(struct batch *batch);
 

@@ -127,7 +127,7 @@ struct batch_day *batch_day_of(struct batch *batch, uint16_t day, uint32_t left_
     if (!LIST_ROOM(batch->days, batch->day_count, batch->day_capacity))
         return NULL;
     struct batch_day *made = &batch->days[batch->day_count];
-    *made = (struct batch_day){.day = day, .left_out = left_out, .rows = made->rows};
+    *made = (struct batch_day){.day = day, .left_out = left_out};
     index_put(batch->index, key, batch->day_count++);
     return made;
 }
@@ -161,11 +161,12 @@ bool batch_keep_texts(struct batch *batch, struct text *const *texts, size_t cou
     return true;
 }
 
-struct batch *batch_new(const struct accumulator_rules *rules)
+struct batch *batch_new(const struct accumulator_rules *rules, struct row_pool *pool)
 {
     struct batch *batch = calloc(1, sizeof *batch);
     if (!batch)
         return NULL;
+    batch->pool = pool;
     batch->index = calloc(1, sizeof *batch->index);
     batch->arena = malloc(sizeof *batch->arena);
     if (batch->arena) {
@@ -179,7 +180,7 @@ struct batch *batch_new(const struct accumulator_rules *rules)
     return batch;
 }
 
-/* All lists but days and segments, whose buffers live on. */
+/* All lists but days and segments: segments' buffers live on. */
 static void lists_free(struct batch *batch)
 {
     free(batch->sealed);
@@ -197,8 +198,8 @@ void batch_free(struct batch *batch)
 {
     if (!batch)
         return;
-    for (size_t i = 0; i < batch->day_capacity; i++)
-        buffer_free(&batch->days[i].rows);
+    for (size_t i = 0; i < batch->day_count; i++)
+        row_queue_reset(&batch->days[i].rows, batch->pool);
     for (size_t i = 0; i < batch->segment_capacity; i++)
         buffer_free(&batch->segments[i].keys);
     free(batch->days);
@@ -252,6 +253,7 @@ static bool lists_rest(struct batch *batch)
 static void empty(struct batch *batch, bool keep_lists)
 {
     struct batch fresh = {.arena = batch->arena,
+                          .pool = batch->pool,
                           .accumulator = batch->accumulator,
                           .index = batch->index,
                           .left_out = copy_census_left_out(&batch->census, batch->left_out),
@@ -279,8 +281,9 @@ static void empty(struct batch *batch, bool keep_lists)
 void batch_reset(struct batch *batch)
 {
     bool keep_lists = !lists_rest(batch);
-    for (size_t i = 0; i < batch->day_capacity; i++)
-        buffer_reset(&batch->days[i].rows);
+    for (size_t i = 0; i < batch->day_count; i++)
+        row_queue_reset(&batch->days[i].rows, batch->pool);
+    row_pool_rest(batch->pool);
     for (size_t i = 0; i < batch->segment_capacity; i++)
         buffer_reset(&batch->segments[i].keys);
     if (batch->index->used > 0)
@@ -304,8 +307,8 @@ size_t batch_bytes(const struct batch *batch)
         arena_held_bytes(batch->arena) + accumulator_bytes(batch->accumulator) + lists_held_bytes(batch);
     held_bytes +=
         batch->day_capacity * sizeof *batch->days + batch->segment_capacity * sizeof *batch->segments;
-    for (size_t i = 0; i < batch->day_capacity; i++)
-        held_bytes += batch->days[i].rows.capacity_bytes;
+    for (size_t i = 0; i < batch->day_count; i++)
+        held_bytes += row_queue_held_bytes(&batch->days[i].rows);
     for (size_t i = 0; i < batch->segment_capacity; i++)
         held_bytes += batch->segments[i].keys.capacity_bytes;
     return held_bytes;

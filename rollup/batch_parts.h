@@ -4,9 +4,9 @@
 #define UB_BATCH_PARTS_H
 
 #include "../consumer/identity.h"
+#include "row_queue.h"
 
-/* Growing array of bytes, kept over resets unless little of it was used for long. Zero-initialise. May be
- * moved out of a batch, leaving a zeroed one behind. */
+/* Growing array of bytes, kept over resets unless little of it was used for long. Zero-initialise. */
 struct buffer {
     uint8_t *bytes;
     size_t size_bytes;
@@ -20,11 +20,10 @@ void buffer_free(struct buffer *buffer); /* leaves it zeroed */
 /* Rows of one open event day in binary COPY format, without header and trailer. A day that has rows with all
  * columns, and others without what most events do not need, is there twice. */
 struct batch_day {
-    uint16_t day;      /* days since 1970 */
-    uint32_t left_out; /* columns (copy.h) */
-    struct buffer rows;
-    size_t row_count;
-    uint64_t rows_taken; /* of row_count: moved out to STORE_STREAM */
+    uint16_t day;          /* days since 1970 */
+    uint32_t left_out;     /* columns (copy.h) */
+    struct row_queue rows; /* without those that were moved out to STORE_STREAM */
+    size_t row_count;      /* with them */
 };
 
 struct batch_dead_letter {

@@ -56,7 +56,7 @@ struct store_job {
     int64_t elapsed_us;
 
     struct batch *batch;      /* COMMIT; its day `stream_day` had its first rows streamed, if that is not 0 */
-    struct buffer rows;       /* STREAM: moved here from the batch; given back empty, for reuse */
+    struct row_queue rows;    /* STREAM: moved here from the batch; the engine's again when it is done */
     uint16_t stream_day;      /* STREAM, COMMIT: the day whose COPY is open; 0: none */
     uint32_t stream_left_out; /* STREAM: the batch's left_out, which its rows are without */
     uint64_t stream_batch;    /* STREAM: number of the batch that the rows are of */

@@ -44,6 +44,14 @@ bool store_copy_bytes(struct postgres_store *store, const void *bytes, size_t si
     return true;
 }
 
+static bool copy_rows(struct postgres_store *store, const struct row_queue *rows)
+{
+    for (const struct row_block *block = rows->first; block; block = block->next)
+        if (!store_copy_bytes(store, block->bytes, block->size_bytes))
+            return false;
+    return true;
+}
+
 bool store_copy_end(struct postgres_store *store, int64_t *rows)
 {
     store->copy_day = 0;
@@ -96,7 +104,7 @@ bool store_stream(struct postgres_store *store, struct store_job *job)
             return false;
         store->copy_batch = job->stream_batch;
     }
-    return store_copy_bytes(store, job->rows.bytes, job->rows.size_bytes);
+    return copy_rows(store, &job->rows);
 }
 
 /* What was counted in memory must be what arrived: rows streamed for a batch that was given up would show
@@ -117,7 +125,7 @@ static bool write_day(struct postgres_store *store, const struct batch_day *day,
         return true;
     if (!streamed && (!store_need_day(store, day->day) || !store_copy_begin(store, day->day, day->left_out)))
         return false;
-    return store_copy_bytes(store, day->rows.bytes, day->rows.size_bytes) && close_copy(store, day);
+    return copy_rows(store, &day->rows) && close_copy(store, day);
 }
 
 /* The day that is being streamed comes first: its COPY occupies the connection. */

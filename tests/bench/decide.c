@@ -20,6 +20,7 @@ struct bench {
     struct dedupe *dedupe;
     struct ceiling_catalogue *catalogue;
     struct ceiling_book *book;
+    struct row_pool pool;
     struct batch *batch;
     size_t decisions;
 };
@@ -36,7 +37,7 @@ static void stream(struct batch *batch)
 {
     for (size_t i = 0; i < batch->day_count; i++)
         if (batch->days[i].rows.size_bytes >= STREAM_BYTES)
-            buffer_reset(&batch->days[i].rows);
+            row_queue_reset(&batch->days[i].rows, batch->pool);
 }
 
 /* What the engine finds out about some records before it takes them one by one. */
@@ -170,7 +171,7 @@ static void bench_begin(struct bench *bench)
     bench->dedupe = dedupe_new();
     bench->catalogue = catalogue_new();
     bench->book = ceiling_book_new(0, (struct lookup_seed){{1, 2}});
-    bench->batch = batch_new(&rules);
+    bench->batch = batch_new(&rules, &bench->pool);
     must(bench->decoder && bench->dedupe && bench->book && bench->batch, "out of memory");
     ceiling_book_use(bench->book, bench->catalogue);
     must(batch_add_partition(bench->batch, &partition), "out of memory");

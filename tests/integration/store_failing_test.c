@@ -202,13 +202,11 @@ static bool streamed_some(struct attempt *attempt, uint16_t *day)
 {
     struct batch_day *first = &attempt->batch->days[0];
     struct store_job job = {.kind = STORE_STREAM,
-                            .rows = first->rows,
+                            .rows = row_queue_take(&first->rows, SIZE_MAX),
                             .stream_day = *day = first->day,
                             .stream_batch = attempt->batch->number};
-    first->rows = (struct buffer){0};
-    first->rows_taken = first->row_count;
     bool done = did(attempt, &job);
-    buffer_free(&job.rows);
+    row_queue_reset(&job.rows, attempt->batch->pool);
     return done;
 }
 

@@ -127,7 +127,8 @@ static inline struct batch *new_batch(void)
 {
     const struct accumulator_rules rules = {
         .dimensions = {LIFTED_PROVIDER}, .dimension_count = 1, .runs = true, .hash_seed = {1, 2}};
-    struct batch *batch = batch_new(&rules);
+    static struct row_pool pool;
+    struct batch *batch = batch_new(&rules, &pool);
     ck_assert_ptr_nonnull(batch);
     return batch;
 }
@@ -228,15 +229,13 @@ static inline void commit(struct postgres_store *store, struct batch *batch, str
 static inline uint16_t stream(struct postgres_store *store, struct batch *batch, enum store_status expected)
 {
     struct store_job job = {.kind = STORE_STREAM,
-                            .rows = batch->days[0].rows,
+                            .rows = row_queue_take(&batch->days[0].rows, SIZE_MAX),
                             .stream_day = batch->days[0].day,
                             .stream_left_out = batch->days[0].left_out,
                             .stream_batch = batch->number};
-    batch->days[0].rows = (struct buffer){0};
-    batch->days[0].rows_taken = batch->days[0].row_count;
     postgres_store_perform(store, &job);
     ck_assert_msg(job.status == expected, "status %d: %s", (int)job.status, job.detail);
-    buffer_free(&job.rows);
+    row_queue_reset(&job.rows, batch->pool);
     return job.stream_day;
 }
 

@@ -92,17 +92,23 @@ static bool acceptable(const struct process *process, const struct sim_event *ev
 }
 
 /* False: PostgreSQL refuses one of them. */
-static bool stream_rows(struct process *process, const struct buffer *rows, uint32_t left_out)
+static bool stream_block(struct process *process, const struct row_block *block, uint32_t left_out)
 {
-    if (rows->size_bytes == 0)
-        return true;
-    const uint8_t *at = rows->bytes, *end = rows->bytes + rows->size_bytes;
+    const uint8_t *at = block->bytes, *end = block->bytes + block->size_bytes;
     while (at < end && !process->world->failure) {
         struct sim_event *event = table_add(&process->streamed, sizeof *event);
         at = parse_row(process->world, at, end, left_out, event);
         if (!acceptable(process, event))
             return false;
     }
+    return true;
+}
+
+static bool stream_rows(struct process *process, const struct row_queue *rows, uint32_t left_out)
+{
+    for (const struct row_block *block = rows->first; block; block = block->next)
+        if (!stream_block(process, block, left_out))
+            return false;
     return true;
 }
 

@@ -9,11 +9,12 @@
 enum { TODAY = 20782 }; /* 2026-11-25 */
 
 static struct batch *batch;
+static struct row_pool pool;
 static const struct identity_secret secret = {.bytes = {1, 2, 3}};
 
 static void setup(void)
 {
-    batch = batch_new(&(struct accumulator_rules){.runs = true});
+    batch = batch_new(&(struct accumulator_rules){.runs = true}, &pool);
     ck_assert_ptr_nonnull(batch);
     for (int32_t lane = 0; lane < 3; lane++)
         ck_assert(batch_add_partition(
@@ -81,7 +82,7 @@ START_TEST(accepted_events_are_rows_of_their_day_and_counted_once_each)
     struct copy_origin origin = origin_at(0, 101);
     uint8_t row[1000];
     size_t size_bytes = copy_row(&event, &origin, row);
-    ck_assert_mem_eq(batch->days[0].rows.bytes + size_bytes, row, size_bytes);
+    ck_assert_mem_eq(batch->days[0].rows.first->bytes + size_bytes, row, size_bytes);
     ck_assert_int_eq(batch->partitions[0].accepted, 2);
     ck_assert_int_eq(batch->partitions[1].accepted, 1);
     ck_assert_uint_eq(batch->row_count, 3);
@@ -452,13 +453,12 @@ START_TEST(rows_moved_out_leave_a_day_that_goes_on)
 {
     accept(0, 1, TODAY);
     accept(0, 2, TODAY);
-    struct buffer moved = batch->days[0].rows;
-    batch->days[0].rows = (struct buffer){0};
+    struct row_queue moved = row_queue_take(&batch->days[0].rows, SIZE_MAX);
     accept(0, 3, TODAY);
     ck_assert_uint_eq(batch->days[0].row_count, 3);
     ck_assert_uint_eq(batch->days[0].rows.size_bytes * 2, moved.size_bytes);
-    buffer_free(&moved);
-    ck_assert_ptr_null(moved.bytes);
+    row_queue_reset(&moved, &pool);
+    ck_assert_ptr_null(moved.first);
 }
 END_TEST
 

@@ -57,10 +57,13 @@ static bool fill(struct batch *batch)
     return ok;
 }
 
+static struct row_pool pool;
+
 static struct batch *new_batch(void)
 {
     return batch_new(
-        &(struct accumulator_rules){.runs = true, .dimensions = {LIFTED_RUN_ID}, .dimension_count = 1});
+        &(struct accumulator_rules){.runs = true, .dimensions = {LIFTED_RUN_ID}, .dimension_count = 1},
+        &pool);
 }
 
 static void expect_full(struct batch *batch)
@@ -90,6 +93,7 @@ static void fail_each_in_turn(void)
             ck_assert_uint_ge(batch_bytes(batch), held_bytes);
         }
         batch_free(batch);
+        row_pool_free(&pool);
         ck_assert_uint_eq(held_bytes, 0);
     }
 }

@@ -28,6 +28,7 @@ CORE := consumer/event% consumer/document% consumer/timestamp consumer/sentence 
 SOURCES := $(basename $(wildcard consumer/*.c consumer/*.cc rollup/*.c))
 CORE_OBJ := $(addsuffix .o,$(filter $(CORE),$(SOURCES)))
 SHELL_OBJ := $(addsuffix .o,$(filter-out $(CORE) consumer/main,$(SOURCES)))
+UNIT_SHARED := $(patsubst %.c,%.o,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
 SIMULATION := $(filter-out tests/simulation/main tests/simulation/starve,$(basename $(wildcard tests/simulation/*.c)))
 MIGRATIONS := $(sort $(wildcard schema/*.sql))
 
@@ -71,11 +72,15 @@ $(1)/libshell.a: $$(addprefix $(1)/,$$(SHELL_OBJ)) $(1)/migrations.o
 $(1)/usagebox: $(1)/consumer/main.o $(1)/libshell.a $(1)/libcore.a
 	$$(begin)
 	$$(CC) $$(LDFLAGS) $(2) $$^ $$(LIBS) -o $$@
+# What several test programs share.
+$(1)/libunit.a: $$(addprefix $(1)/,$$(UNIT_SHARED))
+	$$(begin)
+	rm -f $$@ && ar rcs $$@ $$^
 # The core with its allocations in the hands of a test: tests/unit/failing_memory.h.
 $(1)/libcore-failing.a: $(1)/libcore.a
 	$$(begin)
 	objcopy $$(foreach f,malloc calloc realloc reallocarray free mmap munmap,--redefine-sym $$(f)=failing_$$(f)) $$< $$@
-$(1)/unit/%_memory: $(1)/tests/unit/%_memory.o $(1)/libshell.a $(1)/libcore-failing.a
+$(1)/unit/%_memory: $(1)/tests/unit/%_memory.o $(1)/libunit.a $(1)/libshell.a $(1)/libcore-failing.a
 	$$(begin)
 	$$(CC) $(2) -Wl,--wrap=arena_init,--wrap=arena_reset $$^ -lcheck -lsubunit -lrt $$(CORE_LIBS) -lstdc++ -lpthread -o $$@
 $(1)/bench/%: $(1)/tests/bench/%.o $(1)/tests/bench/counting_memory.o $(1)/libshell.a $(1)/libcore-failing.a
@@ -86,7 +91,7 @@ $(1)/libshell-without-pq.a: $(1)/libshell.a
 	objcopy $$(foreach f,$$(PQ_FAILING),--redefine-sym PQ$$(f)=failing_PQ$$(f)) $$< $$@
 $(1)/libshell-without-kafka.a: $(1)/libshell.a
 	objcopy $$(foreach f,$$(RD_KAFKA_FAILING),--redefine-sym rd_kafka_$$(f)=failing_rd_kafka_$$(f)) $$< $$@
-$(1)/integration/kafka_failing_test: $(1)/tests/integration/kafka_failing_test.o $(1)/libshell-without-kafka.a $(1)/libcore.a
+$(1)/integration/kafka_failing_test: $(1)/tests/integration/kafka_failing_test.o $(1)/libunit.a $(1)/libshell-without-kafka.a $(1)/libcore.a
 	@mkdir -p $$(@D)
 	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(LIBS) -o $$@
 $(1)/integration/store_failing_test: $(1)/tests/integration/store_failing_test.o $(1)/libshell-without-pq.a $(1)/libcore.a
@@ -106,13 +111,13 @@ $(1)/simulate: $(1)/tests/simulation/main.o $(1)/libsimulation.a $(1)/libcore.a
 $(1)/libsimulation-failing.a: $(1)/libsimulation.a
 	objcopy $$(foreach f,malloc calloc realloc reallocarray free strndup,--redefine-sym $$(f)=failing_$$(f)) \
 	    $$(foreach f,new turn,--redefine-sym pipeline_$$(f)=starved_pipeline_$$(f)) $$< $$@
-$(1)/starve: $(1)/tests/simulation/starve.o $(1)/libsimulation-failing.a $(1)/libcore-failing.a
+$(1)/starve: $(1)/tests/simulation/starve.o $(1)/libunit.a $(1)/libsimulation-failing.a $(1)/libcore-failing.a
 	$$(CC) $(2) -Wl,--wrap=arena_init,--wrap=arena_reset $$^ $$(CORE_LIBS) -lstdc++ -o $$@
 # Fuzzers that run files which there are: tests/fuzz/replay.c. Those of libFuzzer are below.
-$(1)/fuzz/%: $(1)/tests/fuzz/%.o $(1)/tests/fuzz/replay.o $(1)/libsimulation.a $(1)/libshell.a $(1)/libcore.a
+$(1)/fuzz/%: $(1)/tests/fuzz/%.o $(1)/tests/fuzz/replay.o $(1)/libunit.a $(1)/libsimulation.a $(1)/libshell.a $(1)/libcore.a
 	$$(begin)
 	$$(CC) $(2) $$^ $$(LIBS) -o $$@
-$(1)/unit/%: $(1)/tests/unit/%.o $(1)/libshell.a $(1)/libcore.a
+$(1)/unit/%: $(1)/tests/unit/%.o $(1)/libunit.a $(1)/libshell.a $(1)/libcore.a
 	$$(begin)
 	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(LIBS) -o $$@
 -include $$(shell find $(1) -name '*.d' 2>/dev/null)
@@ -170,7 +175,7 @@ $(LIBFUZZER)/%: HARDEN =
 $(eval $(call build-rules,$(LIBFUZZER),$(SANITIZE) -fsanitize=fuzzer-no-link))
 $(LIBFUZZER)/libfuzzed.a: $(addprefix $(LIBFUZZER)/,$(FUZZED))
 	rm -f $@ && ar rcs $@ $^
-$(addprefix $(LIBFUZZER)/,$(FUZZERS)): $(LIBFUZZER)/%: $(LIBFUZZER)/tests/fuzz/%.o $(LIBFUZZER)/libsimulation.a \
+$(addprefix $(LIBFUZZER)/,$(FUZZERS)): $(LIBFUZZER)/%: $(LIBFUZZER)/tests/fuzz/%.o $(LIBFUZZER)/libunit.a $(LIBFUZZER)/libsimulation.a \
                                        $(LIBFUZZER)/libfuzzed.a $(LIBFUZZER)/libcore.a
 	$(CC) $(SANITIZE) -fsanitize=fuzzer $^ $(LIBS) -o $@
 clang-has-fuzzer:

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "counting_memory.h"
+#include "tests/unit/core_memory.h"
 
 uint64_t counted_allocations;
 

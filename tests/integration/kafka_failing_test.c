@@ -9,6 +9,7 @@
 
 #include "consumer/kafka_flags.h"
 #include "consumer/kafka_source.h"
+#include "tests/unit/suite.h"
 
 enum { PARTITIONS = 2, DEADLINE_S = 30, TURN_MS = 20 };
 
@@ -232,16 +233,13 @@ START_TEST(each_call_of_librdkafka_failing_in_turn_is_tried_again)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tests)
 {
-    Suite *suite = suite_create("kafka: failing librdkafka");
-    TCase *tests = tcase_create("kafka: failing librdkafka");
     tcase_set_timeout(tests, 280);
     tcase_add_test(tests, each_call_of_librdkafka_failing_in_turn_is_tried_again);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(void)
+{
+    return run_suite("kafka: failing librdkafka", add_tests);
 }

@@ -79,19 +79,4 @@ static inline const char *filled(const char *template, const char *unit, size_t 
     return json;
 }
 
-/* Runs the tests that add_tests() adds. */
-static inline int run_suite(const char *name, void (*add_tests)(TCase *))
-{
-    Suite *suite = suite_create(name);
-    TCase *tcase = tcase_create(name);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    add_tests(tcase);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
 #endif

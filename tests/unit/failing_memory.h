@@ -1,140 +1,26 @@
-/* For tests named test_*_memory.c: they are linked with a core whose allocations are those below. They count
- * what is held and fail when told to. To be included once in a program. */
+/* For programs linked with a core whose allocations are those of failing_memory.c: they count what is held
+ * and fail when told to. */
 #ifndef UB_FAILING_MEMORY_H
 #define UB_FAILING_MEMORY_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 
-#include "consumer/arena.h"
+#include "core_memory.h"
 
-void *failing_malloc(size_t size);
-void *failing_calloc(size_t count, size_t size);
-void *failing_realloc(void *piece, size_t size);
-void *failing_reallocarray(void *piece, size_t count, size_t size);
-void failing_free(void *piece);
-void *failing_mmap(void *address, size_t size, int protection, int flags, int file, off_t offset);
-int failing_munmap(void *pages, size_t size);
-
-enum { SIZE_PREFIX_BYTES = 16 };
-static size_t held_bytes;
-static uint64_t allocations;
-static uint64_t fail_from = UINT64_MAX; /* allocations of these numbers fail: [fail_from, fail_to) */
-static uint64_t fail_to = UINT64_MAX;
-static bool fail_munmap;
-static bool fail_nowhere; /* for a while: neither fails nor counts */
+extern size_t held_bytes;
+extern uint64_t allocations;        /* so far */
+extern uint64_t fail_from, fail_to; /* allocations of these numbers fail: [fail_from, fail_to) */
+extern bool fail_munmap;
+extern bool fail_nowhere; /* for a while: neither fails nor counts */
 
 /* An arena seldom asks for memory: for much at once, and keeps it. So that each of its pieces can fail, it
- * asks for each, and keeps none.
- */
-static bool pieces_apart;
-void __real_arena_reset(struct arena *arena);
-void __wrap_arena_reset(struct arena *arena);
-void __real_arena_init(struct arena *arena, size_t chunk_bytes);
-void __wrap_arena_init(struct arena *arena, size_t chunk_bytes);
-
-void __wrap_arena_init(struct arena *arena, size_t chunk_bytes)
-{
-    __real_arena_init(arena, pieces_apart ? 1 : chunk_bytes);
-}
-
-void __wrap_arena_reset(struct arena *arena)
-{
-    if (pieces_apart)
-        arena_free(arena);
-    else
-        __real_arena_reset(arena);
-}
+ * asks for each, and keeps none. */
+extern bool pieces_apart;
 
 /* Of the allocations to come, so many fail after so many that don't. */
-static inline void fail_allocations(uint64_t from_now, uint64_t count)
-{
-    fail_from = allocations + from_now;
-    fail_to = count > UINT64_MAX - fail_from ? UINT64_MAX : fail_from + count;
-}
-
-static inline void fail_no_allocation(void)
-{
-    fail_from = fail_to = UINT64_MAX;
-}
-
-static inline bool next_fails(void)
-{
-    if (fail_nowhere)
-        return false;
-    uint64_t number = allocations++;
-    return number >= fail_from && number < fail_to;
-}
-
-void *failing_malloc(size_t size)
-{
-    if (next_fails())
-        return NULL;
-    char *piece = malloc(size + SIZE_PREFIX_BYTES);
-    if (piece == NULL)
-        abort();
-    memcpy(piece, &size, sizeof size);
-    held_bytes += size;
-    return piece + SIZE_PREFIX_BYTES;
-}
-
-void *failing_calloc(size_t count, size_t size)
-{
-    void *piece = failing_malloc(count * size);
-    return piece == NULL ? NULL : memset(piece, 0, count * size);
-}
-
-void failing_free(void *piece)
-{
-    if (piece == NULL)
-        return;
-    size_t size;
-    char *start = (char *)piece - SIZE_PREFIX_BYTES;
-    memcpy(&size, start, sizeof size);
-    held_bytes -= size;
-    free(start);
-}
-
-void *failing_realloc(void *piece, size_t size)
-{
-    size_t before = 0;
-    if (piece != NULL)
-        memcpy(&before, (char *)piece - SIZE_PREFIX_BYTES, sizeof before);
-    void *moved = failing_malloc(size);
-    if (moved != NULL && before > 0)
-        memcpy(moved, piece, before < size ? before : size);
-    if (moved != NULL)
-        failing_free(piece);
-    return moved;
-}
-
-void *failing_reallocarray(void *piece, size_t count, size_t size)
-{
-    size_t size_bytes;
-    return __builtin_mul_overflow(count, size, &size_bytes) ? NULL : failing_realloc(piece, size_bytes);
-}
-
-void *failing_mmap(void *address, size_t size, int protection, int flags, int file, off_t offset)
-{
-    if (next_fails())
-        return MAP_FAILED;
-    void *pages = mmap(address, size, protection, flags, file, offset);
-    if (pages == MAP_FAILED)
-        abort();
-    held_bytes += size;
-    return pages;
-}
-
-int failing_munmap(void *pages, size_t size)
-{
-    if (fail_munmap)
-        return -1;
-    held_bytes -= size;
-    return munmap(pages, size);
-}
+void fail_allocations(uint64_t from_now, uint64_t count);
+void fail_no_allocation(void);
+bool next_fails(void); /* counts one, too */
 
 #endif

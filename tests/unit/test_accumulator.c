@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "suite.h"
+
 #define HOUR_US INT64_C(3600000000)
 #define NOON_US (INT64_C(1795608000) * 1000000) /* 2026-11-25T12:00:00Z */
 
@@ -405,29 +407,26 @@ START_TEST(a_rare_large_batch_gives_its_memory_back)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, events_of_one_key_and_hour_become_one_row);
+    tcase_add_test(tests, hours_are_floored_before_1970_too);
+    tcase_add_test(tests, corrections_are_in_the_net_and_shown_apart);
+    tcase_add_test(tests, neighbouring_texts_are_never_taken_for_each_other);
+    tcase_add_test(tests, dimensions_are_canonical_json_without_absent_values);
+    tcase_add_test(tests, other_dimensions_make_another_row);
+    tcase_add_test(tests, an_agent_run_is_summed_over_its_hours);
+    tcase_add_test(tests, runs_that_nobody_wants_are_not_summed);
+    tcase_add_loop_test(tests, sums_equal_those_of_a_plain_model_between_sorts, 0, 4);
+    tcase_add_test(tests, rows_come_in_the_order_of_their_primary_keys);
+    tcase_add_test(tests, the_order_does_not_depend_on_the_seed);
+    tcase_add_test(tests, texts_are_the_accumulators_own);
+    tcase_add_test(tests, a_sum_beyond_128_bits_is_an_error);
+    tcase_add_test(tests, a_rare_large_batch_gives_its_memory_back);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("accumulator");
-    TCase *tcase = tcase_create("accumulator");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, events_of_one_key_and_hour_become_one_row);
-    tcase_add_test(tcase, hours_are_floored_before_1970_too);
-    tcase_add_test(tcase, corrections_are_in_the_net_and_shown_apart);
-    tcase_add_test(tcase, neighbouring_texts_are_never_taken_for_each_other);
-    tcase_add_test(tcase, dimensions_are_canonical_json_without_absent_values);
-    tcase_add_test(tcase, other_dimensions_make_another_row);
-    tcase_add_test(tcase, an_agent_run_is_summed_over_its_hours);
-    tcase_add_test(tcase, runs_that_nobody_wants_are_not_summed);
-    tcase_add_loop_test(tcase, sums_equal_those_of_a_plain_model_between_sorts, 0, 4);
-    tcase_add_test(tcase, rows_come_in_the_order_of_their_primary_keys);
-    tcase_add_test(tcase, the_order_does_not_depend_on_the_seed);
-    tcase_add_test(tcase, texts_are_the_accumulators_own);
-    tcase_add_test(tcase, a_sum_beyond_128_bits_is_an_error);
-    tcase_add_test(tcase, a_rare_large_batch_gives_its_memory_back);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("accumulator", add_tests);
 }

@@ -2,7 +2,8 @@
 
 #include <check.h>
 #include <stdint.h>
-#include <stdlib.h>
+
+#include "suite.h"
 
 static struct arena arena;
 
@@ -79,20 +80,17 @@ START_TEST(out_of_memory_leaves_what_was_taken)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, pieces_are_aligned_and_apart);
+    tcase_add_test(tests, a_piece_larger_than_a_chunk_gets_its_own);
+    tcase_add_test(tests, reset_keeps_the_memory_for_the_next_batch);
+    tcase_add_test(tests, changing_orders_of_sizes_do_not_grow_it_for_ever);
+    tcase_add_test(tests, out_of_memory_leaves_what_was_taken);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("arena");
-    TCase *tcase = tcase_create("arena");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, pieces_are_aligned_and_apart);
-    tcase_add_test(tcase, a_piece_larger_than_a_chunk_gets_its_own);
-    tcase_add_test(tcase, reset_keeps_the_memory_for_the_next_batch);
-    tcase_add_test(tcase, changing_orders_of_sizes_do_not_grow_it_for_ever);
-    tcase_add_test(tcase, out_of_memory_leaves_what_was_taken);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("arena", add_tests);
 }

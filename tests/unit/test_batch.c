@@ -1,8 +1,8 @@
 #include "rollup/batch.h"
 
 #include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
+
+#include "suite.h"
 
 #define DAY_US INT64_C(86400000000)
 
@@ -481,34 +481,31 @@ START_TEST(a_buffer_grows_to_what_is_asked_and_keeps_its_bytes)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, accepted_events_are_rows_of_their_day_and_counted_once_each);
+    tcase_add_test(tests, rows_that_need_a_column_that_others_do_without_are_kept_apart);
+    tcase_add_test(tests, accepted_events_are_in_the_rollups_and_the_digest);
+    tcase_add_test(tests, an_event_of_a_sealed_day_waits_with_all_that_it_needs);
+    tcase_add_test(tests, the_stores_answer_counts_a_sealed_event_exactly_once);
+    tcase_add_test(tests, a_dead_letter_keeps_its_bytes_untouched);
+    tcase_add_test(tests, a_dead_letter_outlives_the_record);
+    tcase_add_test(tests, what_may_not_be_new_any_more_is_a_repeat_or_a_dead_letter);
+    tcase_add_test(tests, a_missing_key_or_value_is_not_an_empty_one);
+    tcase_add_test(tests, duplicates_and_conflicts_are_counted_per_partition);
+    tcase_add_test(tests, dedupe_keys_are_packed_by_lane_and_day);
+    tcase_add_test(tests, a_decision_outlives_what_it_was_made_from);
+    tcase_add_test(tests, changes_of_counters_and_states_are_copied);
+    tcase_add_test(tests, nothing_is_left_of_a_batch_after_its_reset);
+    tcase_add_test(tests, equal_batches_settle_on_one_amount_of_memory);
+    tcase_add_test(tests, what_an_emptied_batch_holds_does_not_count_as_used);
+    tcase_add_test(tests, the_memory_of_a_rare_large_batch_is_given_back);
+    tcase_add_test(tests, rows_moved_out_leave_a_day_that_goes_on);
+    tcase_add_test(tests, a_buffer_grows_to_what_is_asked_and_keeps_its_bytes);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("batch");
-    TCase *tcase = tcase_create("batch");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, accepted_events_are_rows_of_their_day_and_counted_once_each);
-    tcase_add_test(tcase, rows_that_need_a_column_that_others_do_without_are_kept_apart);
-    tcase_add_test(tcase, accepted_events_are_in_the_rollups_and_the_digest);
-    tcase_add_test(tcase, an_event_of_a_sealed_day_waits_with_all_that_it_needs);
-    tcase_add_test(tcase, the_stores_answer_counts_a_sealed_event_exactly_once);
-    tcase_add_test(tcase, a_dead_letter_keeps_its_bytes_untouched);
-    tcase_add_test(tcase, a_dead_letter_outlives_the_record);
-    tcase_add_test(tcase, what_may_not_be_new_any_more_is_a_repeat_or_a_dead_letter);
-    tcase_add_test(tcase, a_missing_key_or_value_is_not_an_empty_one);
-    tcase_add_test(tcase, duplicates_and_conflicts_are_counted_per_partition);
-    tcase_add_test(tcase, dedupe_keys_are_packed_by_lane_and_day);
-    tcase_add_test(tcase, a_decision_outlives_what_it_was_made_from);
-    tcase_add_test(tcase, changes_of_counters_and_states_are_copied);
-    tcase_add_test(tcase, nothing_is_left_of_a_batch_after_its_reset);
-    tcase_add_test(tcase, equal_batches_settle_on_one_amount_of_memory);
-    tcase_add_test(tcase, what_an_emptied_batch_holds_does_not_count_as_used);
-    tcase_add_test(tcase, the_memory_of_a_rare_large_batch_is_given_back);
-    tcase_add_test(tcase, rows_moved_out_leave_a_day_that_goes_on);
-    tcase_add_test(tcase, a_buffer_grows_to_what_is_asked_and_keeps_its_bytes);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("batch", add_tests);
 }

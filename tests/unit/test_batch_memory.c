@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "failing_memory.h"
+#include "suite.h"
 
 #define HOUR_US INT64_C(3600000000)
 
@@ -112,17 +113,13 @@ START_TEST(every_piece_that_finds_no_memory_is_reported_and_a_reset_repairs_it)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, every_failing_allocation_is_reported_and_a_reset_repairs_it);
+    tcase_add_test(tests, every_piece_that_finds_no_memory_is_reported_and_a_reset_repairs_it);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("batch memory");
-    TCase *tcase = tcase_create("batch memory");
-    tcase_set_timeout(tcase, 60);
-    tcase_add_test(tcase, every_failing_allocation_is_reported_and_a_reset_repairs_it);
-    tcase_add_test(tcase, every_piece_that_finds_no_memory_is_reported_and_a_reset_repairs_it);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("batch memory", add_tests);
 }

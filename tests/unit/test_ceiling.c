@@ -2,8 +2,9 @@
 
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
+
+#include "suite.h"
 
 static int64_t at(const char *text, int64_t us)
 {
@@ -141,19 +142,16 @@ START_TEST(a_name_stands_for_one_ceiling_and_capacity_holds)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, periods_begin_and_end_on_utc_boundaries);
+    tcase_add_test(tests, february_is_as_long_as_its_year_says);
+    tcase_add_test(tests, months_agree_with_the_calendar);
+    tcase_add_test(tests, a_customer_meets_its_ceilings_in_the_catalogues_order);
+    tcase_add_test(tests, a_name_stands_for_one_ceiling_and_capacity_holds);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("ceiling");
-    TCase *tcase = tcase_create("ceiling");
-    tcase_add_test(tcase, periods_begin_and_end_on_utc_boundaries);
-    tcase_add_test(tcase, february_is_as_long_as_its_year_says);
-    tcase_add_test(tcase, months_agree_with_the_calendar);
-    tcase_add_test(tcase, a_customer_meets_its_ceilings_in_the_catalogues_order);
-    tcase_add_test(tcase, a_name_stands_for_one_ceiling_and_capacity_holds);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("ceiling", add_tests);
 }

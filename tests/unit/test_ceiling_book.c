@@ -2,9 +2,9 @@
 
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "ceiling_fixture.h"
+#include "suite.h"
 
 static struct ceiling_book *book;
 static struct ceiling_catalogue *catalogue;
@@ -552,43 +552,40 @@ START_TEST(more_than_128_bits_are_refused_and_can_be_undone)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, exactly_the_limit_is_not_crossed_and_one_above_is);
+    tcase_add_test(tests, the_smallest_step_above_the_limit_crosses);
+    tcase_add_test(tests, a_correction_back_to_the_clear_level_clears);
+    tcase_add_test(tests, only_its_customer_meets_a_customers_ceiling);
+    tcase_add_test(tests, a_plans_ceiling_is_judged_at_events_that_name_the_plan);
+    tcase_add_test(tests, two_ceilings_share_one_counter_and_answer_in_their_order);
+    tcase_add_test(tests, an_event_counts_in_the_period_of_its_own_time);
+    tcase_add_test(tests, a_late_event_that_crosses_a_past_period_is_kept_and_not_published);
+    tcase_add_test(tests, an_idle_customer_is_cleared_at_the_periods_end);
+    tcase_add_test(tests, a_key_crossed_in_a_later_period_is_not_cleared_by_the_earlier_ones_end);
+    tcase_add_test(tests, periods_that_ended_before_a_ceiling_was_made_are_not_judged);
+    tcase_add_test(tests, a_limit_raised_while_crossed_clears);
+    tcase_add_test(tests, a_lowered_limit_crosses_in_an_order_of_its_own);
+    tcase_add_test(tests, a_ceiling_that_is_gone_clears_what_it_had_crossed);
+    tcase_add_test(tests, a_ceiling_given_to_another_customer_clears_the_first);
+    tcase_add_test(tests, undo_restores_counters_and_states_and_the_next_decision_is_the_same);
+    tcase_add_test(tests, changes_are_handed_out_since_a_mark_and_once_each);
+    tcase_add_test(tests, a_restored_book_goes_on_where_the_other_one_was);
+    tcase_add_test(tests, a_restored_state_without_its_ceiling_is_cleared_as_its_flag_says);
+    tcase_add_test(tests, of_each_key_the_latest_crossed_period_counts);
+    tcase_add_test(tests, forgotten_periods_are_not_counted_again_from_nothing);
+    tcase_add_test(tests, what_is_crossed_is_cleared_however_old);
+    tcase_add_test(tests, more_than_128_bits_are_refused_and_can_be_undone);
+    tcase_add_test(tests, a_judgement_taken_back_is_made_again_by_the_next_tick);
+    tcase_add_test(tests, an_adoption_taken_back_leaves_the_former_ceilings_and_the_seeded_shadow);
+    tcase_add_test(tests, periods_that_ended_before_all_ceilings_are_counted_once_an_older_ceiling_comes);
+    tcase_add_test(tests, a_ceiling_that_now_means_another_period_starts_anew);
+    tcase_add_test(tests, a_cancelled_shadow_leaves_no_trace);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("ceiling_book");
-    TCase *tcase = tcase_create("ceiling_book");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, exactly_the_limit_is_not_crossed_and_one_above_is);
-    tcase_add_test(tcase, the_smallest_step_above_the_limit_crosses);
-    tcase_add_test(tcase, a_correction_back_to_the_clear_level_clears);
-    tcase_add_test(tcase, only_its_customer_meets_a_customers_ceiling);
-    tcase_add_test(tcase, a_plans_ceiling_is_judged_at_events_that_name_the_plan);
-    tcase_add_test(tcase, two_ceilings_share_one_counter_and_answer_in_their_order);
-    tcase_add_test(tcase, an_event_counts_in_the_period_of_its_own_time);
-    tcase_add_test(tcase, a_late_event_that_crosses_a_past_period_is_kept_and_not_published);
-    tcase_add_test(tcase, an_idle_customer_is_cleared_at_the_periods_end);
-    tcase_add_test(tcase, a_key_crossed_in_a_later_period_is_not_cleared_by_the_earlier_ones_end);
-    tcase_add_test(tcase, periods_that_ended_before_a_ceiling_was_made_are_not_judged);
-    tcase_add_test(tcase, a_limit_raised_while_crossed_clears);
-    tcase_add_test(tcase, a_lowered_limit_crosses_in_an_order_of_its_own);
-    tcase_add_test(tcase, a_ceiling_that_is_gone_clears_what_it_had_crossed);
-    tcase_add_test(tcase, a_ceiling_given_to_another_customer_clears_the_first);
-    tcase_add_test(tcase, undo_restores_counters_and_states_and_the_next_decision_is_the_same);
-    tcase_add_test(tcase, changes_are_handed_out_since_a_mark_and_once_each);
-    tcase_add_test(tcase, a_restored_book_goes_on_where_the_other_one_was);
-    tcase_add_test(tcase, a_restored_state_without_its_ceiling_is_cleared_as_its_flag_says);
-    tcase_add_test(tcase, of_each_key_the_latest_crossed_period_counts);
-    tcase_add_test(tcase, forgotten_periods_are_not_counted_again_from_nothing);
-    tcase_add_test(tcase, what_is_crossed_is_cleared_however_old);
-    tcase_add_test(tcase, more_than_128_bits_are_refused_and_can_be_undone);
-    tcase_add_test(tcase, a_judgement_taken_back_is_made_again_by_the_next_tick);
-    tcase_add_test(tcase, an_adoption_taken_back_leaves_the_former_ceilings_and_the_seeded_shadow);
-    tcase_add_test(tcase, periods_that_ended_before_all_ceilings_are_counted_once_an_older_ceiling_comes);
-    tcase_add_test(tcase, a_ceiling_that_now_means_another_period_starts_anew);
-    tcase_add_test(tcase, a_cancelled_shadow_leaves_no_trace);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("ceiling_book", add_tests);
 }

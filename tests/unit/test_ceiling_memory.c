@@ -1,9 +1,11 @@
 /* Each allocation of a book's life fails in turn. What fails is undone and done again, and then nothing
  * differs from a life in which none failed. */
 #include <check.h>
+#include <stdio.h>
 
 #include "ceiling_fixture.h"
 #include "failing_memory.h"
+#include "suite.h"
 
 static struct ceiling_catalogue *first, *second;
 static struct ceiling_book *book;
@@ -196,18 +198,14 @@ START_TEST(ceilings_that_find_no_memory_are_not_added)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, a_failed_allocation_changes_nothing_that_undo_leaves);
+    tcase_add_test(tests, a_piece_that_found_no_memory_changes_nothing_that_undo_leaves);
+    tcase_add_test(tests, ceilings_that_find_no_memory_are_not_added);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("ceiling_memory");
-    TCase *tcase = tcase_create("ceiling_memory");
-    tcase_set_timeout(tcase, 60);
-    tcase_add_test(tcase, a_failed_allocation_changes_nothing_that_undo_leaves);
-    tcase_add_test(tcase, a_piece_that_found_no_memory_changes_nothing_that_undo_leaves);
-    tcase_add_test(tcase, ceilings_that_find_no_memory_are_not_added);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("ceiling_memory", add_tests);
 }

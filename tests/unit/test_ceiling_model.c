@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "ceiling_fixture.h"
+#include "suite.h"
 
 enum { CUSTOMERS = 3, NAMES = 8, HOURS = 60, EVENTS = 4000, CATALOGUES = 200, MARKS = 64 };
 
@@ -449,16 +450,12 @@ START_TEST(whatever_happened_on_the_way_decisions_follow_from_what_was_counted)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_loop_test(tests, whatever_happened_on_the_way_decisions_follow_from_what_was_counted, 0, 4);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("ceiling_model");
-    TCase *tcase = tcase_create("ceiling_model");
-    tcase_set_timeout(tcase, 60);
-    tcase_add_loop_test(tcase, whatever_happened_on_the_way_decisions_follow_from_what_was_counted, 0, 4);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("ceiling_model", add_tests);
 }

@@ -2,11 +2,14 @@
  * among some hundred thousand keys a few share theirs, and here such are looked for. Where a hash is private
  * to a module, it is made here as it is made there. */
 #include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "ceiling_fixture.h"
 #include "consumer/flag_book.h"
 #include "consumer/intern.h"
 #include "rollup/accumulator.h"
+#include "suite.h"
 
 enum { CANDIDATES = 400000 };
 static const struct lookup_seed seed = {{1, 2}};
@@ -375,22 +378,18 @@ START_TEST(rows_of_runs_are_found_by_all_parts_of_their_key)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, words_are_found_by_what_they_say);
+    tcase_add_test(tests, flags_are_found_by_their_keys);
+    tcase_add_test(tests, ceilings_are_found_by_name_meter_and_customer);
+    tcase_add_test(tests, what_customers_used_is_found_by_customer_meter_scope_period_and_start);
+    tcase_add_test(tests, what_was_decided_is_found_by_customer_ceiling_scope_and_start);
+    tcase_add_test(tests, hourly_rows_are_found_by_all_parts_of_their_key);
+    tcase_add_test(tests, rows_of_runs_are_found_by_all_parts_of_their_key);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("collisions");
-    TCase *tcase = tcase_create("collisions");
-    tcase_set_timeout(tcase, 60);
-    tcase_add_test(tcase, words_are_found_by_what_they_say);
-    tcase_add_test(tcase, flags_are_found_by_their_keys);
-    tcase_add_test(tcase, ceilings_are_found_by_name_meter_and_customer);
-    tcase_add_test(tcase, what_customers_used_is_found_by_customer_meter_scope_period_and_start);
-    tcase_add_test(tcase, what_was_decided_is_found_by_customer_ceiling_scope_and_start);
-    tcase_add_test(tcase, hourly_rows_are_found_by_all_parts_of_their_key);
-    tcase_add_test(tcase, rows_of_runs_are_found_by_all_parts_of_their_key);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("collisions", add_tests);
 }

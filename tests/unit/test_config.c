@@ -3,9 +3,11 @@
 #include <check.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <stdio.h>
 
 #include "config.h"
 #include "config_reader.h"
+#include "suite.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
@@ -537,10 +539,8 @@ START_TEST(the_reference_names_every_key_and_its_variable)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tests)
 {
-    Suite *suite = suite_create("config");
-    TCase *tests = tcase_create("config");
     tcase_add_test(tests, every_key_is_among_these_tests);
     tcase_add_loop_test(tests, every_key_can_be_set_in_the_file, 0, COUNT(settings));
     tcase_add_loop_test(tests, every_value_can_be_overridden_by_the_environment, 0, COUNT(settings));
@@ -562,10 +562,9 @@ int main(void)
     tcase_add_test(tests, the_example_ceilings_are_what_they_say);
     tcase_add_test(tests, a_missing_file_says_so);
     tcase_add_test(tests, the_reference_names_every_key_and_its_variable);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(void)
+{
+    return run_suite("config", add_tests);
 }

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "suite.h"
+
 enum { COLUMNS = 27 };
 #define EPOCH_2000_US INT64_C(946684800000000)
 
@@ -343,20 +345,17 @@ START_TEST(the_bound_holds_for_the_largest_numbers)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, what_may_be_left_out_is_what_says_nothing);
+    tcase_add_test(tests, what_nearly_all_rows_do_without_is_left_out_of_the_next);
+    tcase_add_test(tests, a_row_has_the_bytes_that_postgresql_expects);
+    tcase_add_test(tests, header_and_trailer_are_those_of_the_manual);
+    tcase_add_loop_test(tests, any_event_reads_back_field_by_field, 0, 5);
+    tcase_add_test(tests, the_bound_holds_for_the_largest_numbers);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("copy");
-    TCase *tcase = tcase_create("copy");
-    tcase_add_test(tcase, what_may_be_left_out_is_what_says_nothing);
-    tcase_add_test(tcase, what_nearly_all_rows_do_without_is_left_out_of_the_next);
-    tcase_add_test(tcase, a_row_has_the_bytes_that_postgresql_expects);
-    tcase_add_test(tcase, header_and_trailer_are_those_of_the_manual);
-    tcase_add_loop_test(tcase, any_event_reads_back_field_by_field, 0, 5);
-    tcase_add_test(tcase, the_bound_holds_for_the_largest_numbers);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("copy", add_tests);
 }

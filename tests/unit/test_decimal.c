@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "suite.h"
+
 static decimal_t parsed(const char *text)
 {
     decimal_t value = -1;
@@ -317,25 +319,21 @@ START_TEST(any_128_bits_survive_numeric)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, spellings_of_one_number_are_equal);
+    tcase_add_test(tests, only_numbers_by_the_grammar_of_json_are_numbers);
+    tcase_add_test(tests, limits_are_exact);
+    tcase_add_test(tests, an_exponent_may_make_up_for_a_million_digits);
+    tcase_add_test(tests, text_is_the_shortest_exact_one);
+    tcase_add_test(tests, sums_stop_at_128_bits);
+    tcase_add_test(tests, numeric_is_what_postgresql_sends);
+    tcase_add_test(tests, a_numeric_that_does_not_fit_is_refused);
+    tcase_add_test(tests, parsing_and_printing_agree_with_paper);
+    tcase_add_test(tests, any_128_bits_survive_numeric);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("decimal");
-    TCase *tcase = tcase_create("decimal");
-    tcase_set_timeout(tcase, 60);
-    tcase_add_test(tcase, spellings_of_one_number_are_equal);
-    tcase_add_test(tcase, only_numbers_by_the_grammar_of_json_are_numbers);
-    tcase_add_test(tcase, limits_are_exact);
-    tcase_add_test(tcase, an_exponent_may_make_up_for_a_million_digits);
-    tcase_add_test(tcase, text_is_the_shortest_exact_one);
-    tcase_add_test(tcase, sums_stop_at_128_bits);
-    tcase_add_test(tcase, numeric_is_what_postgresql_sends);
-    tcase_add_test(tcase, a_numeric_that_does_not_fit_is_refused);
-    tcase_add_test(tcase, parsing_and_printing_agree_with_paper);
-    tcase_add_test(tcase, any_128_bits_survive_numeric);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("decimal", add_tests);
 }

@@ -1,9 +1,9 @@
 /* The promises of dedupe.h, one by one. */
 #include <check.h>
-#include <stdlib.h>
 
 #include "dedupe_loader.h"
 #include "tests/unit/dedupe_keys.h"
+#include "suite.h"
 
 static struct dedupe *new_dedupe(void)
 {
@@ -324,39 +324,30 @@ START_TEST(a_shard_of_keys_forgotten_and_used_again_does_not_grow)
 }
 END_TEST
 
-static TCase *promises(void)
+static void add_tests(TCase *tests)
 {
-    TCase *cases = tcase_create("promises");
-    tcase_add_test(cases, an_event_is_new_once);
-    tcase_add_test(cases, an_event_that_says_something_else_is_a_conflict_and_changes_nothing);
-    tcase_add_test(cases, an_event_is_known_on_whichever_open_day_it_comes_again);
-    tcase_add_test(cases, what_is_found_is_what_was_said_until_its_day_is_forgotten);
-    tcase_add_test(cases, the_first_and_the_last_day_are_days_like_others);
-    tcase_add_test(cases, keys_that_differ_in_any_of_124_bits_are_different);
-    tcase_add_test(cases, an_insertion_can_be_taken_back);
-    tcase_add_test(cases, a_forgotten_day_is_forgotten_at_once);
-    tcase_add_test(cases, a_forgotten_day_can_be_used_again_before_it_is_swept);
-    tcase_add_test(cases, a_day_stays_forgotten_while_many_others_begin);
-    tcase_add_test(cases, a_segment_restores_what_was_put_into_it);
-    tcase_add_test(cases, the_bytes_of_a_segment_never_change);
-    tcase_add_test(cases, a_malformed_segment_is_refused_whole);
-    tcase_add_test(cases, keys_that_are_loaded_are_there_as_if_inserted_one_by_one);
-    tcase_add_test(cases, a_table_with_room_reserved_hardly_grows);
-    tcase_add_test(cases, a_lane_of_few_keys_takes_little_memory);
-    tcase_add_test(cases, a_key_takes_at_most_32_bytes);
-    tcase_add_test(cases, memory_of_forgotten_keys_comes_back);
-    tcase_add_test(cases, a_shard_of_keys_forgotten_and_used_again_does_not_grow);
-    tcase_set_timeout(cases, 60);
-    return cases;
+    tcase_add_test(tests, an_event_is_new_once);
+    tcase_add_test(tests, an_event_that_says_something_else_is_a_conflict_and_changes_nothing);
+    tcase_add_test(tests, an_event_is_known_on_whichever_open_day_it_comes_again);
+    tcase_add_test(tests, what_is_found_is_what_was_said_until_its_day_is_forgotten);
+    tcase_add_test(tests, the_first_and_the_last_day_are_days_like_others);
+    tcase_add_test(tests, keys_that_differ_in_any_of_124_bits_are_different);
+    tcase_add_test(tests, an_insertion_can_be_taken_back);
+    tcase_add_test(tests, a_forgotten_day_is_forgotten_at_once);
+    tcase_add_test(tests, a_forgotten_day_can_be_used_again_before_it_is_swept);
+    tcase_add_test(tests, a_day_stays_forgotten_while_many_others_begin);
+    tcase_add_test(tests, a_segment_restores_what_was_put_into_it);
+    tcase_add_test(tests, the_bytes_of_a_segment_never_change);
+    tcase_add_test(tests, a_malformed_segment_is_refused_whole);
+    tcase_add_test(tests, keys_that_are_loaded_are_there_as_if_inserted_one_by_one);
+    tcase_add_test(tests, a_table_with_room_reserved_hardly_grows);
+    tcase_add_test(tests, a_lane_of_few_keys_takes_little_memory);
+    tcase_add_test(tests, a_key_takes_at_most_32_bytes);
+    tcase_add_test(tests, memory_of_forgotten_keys_comes_back);
+    tcase_add_test(tests, a_shard_of_keys_forgotten_and_used_again_does_not_grow);
 }
 
 int main(void)
 {
-    Suite *suite = suite_create("dedupe");
-    suite_add_tcase(suite, promises());
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("dedupe", add_tests);
 }

@@ -8,6 +8,7 @@
 #include "dedupe_loader.h"
 #include "tests/unit/dedupe_keys.h"
 #include "tests/unit/failing_memory.h"
+#include "suite.h"
 
 static struct dedupe *new_dedupe(void)
 {
@@ -289,36 +290,20 @@ START_TEST(every_answer_is_that_of_a_naive_map)
 }
 END_TEST
 
-static TCase *failures(void)
+static void add_tests(TCase *tests)
 {
-    TCase *cases = tcase_create("allocation failures");
-    tcase_add_test(cases, out_of_memory_leaves_the_table_intact);
-    tcase_add_test(cases, forgetting_and_sweeping_need_no_memory);
-    tcase_add_test(cases, pages_that_cannot_be_unmapped_do_no_harm);
-    tcase_add_test(cases, no_memory_for_a_new_table_is_no_table);
-    tcase_add_test(cases, no_memory_to_restore_is_said);
-    tcase_add_test(cases, no_memory_for_the_loader_is_no_loader);
-    tcase_add_test(cases, no_memory_to_reserve_loses_no_key);
-    tcase_set_timeout(cases, 60);
-    return cases;
-}
-
-static TCase *against_the_model(void)
-{
-    TCase *cases = tcase_create("model");
-    tcase_add_loop_test(cases, every_answer_is_that_of_a_naive_map, 0, 4);
-    tcase_set_timeout(cases, 120);
-    return cases;
+    tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, out_of_memory_leaves_the_table_intact);
+    tcase_add_test(tests, forgetting_and_sweeping_need_no_memory);
+    tcase_add_test(tests, pages_that_cannot_be_unmapped_do_no_harm);
+    tcase_add_test(tests, no_memory_for_a_new_table_is_no_table);
+    tcase_add_test(tests, no_memory_to_restore_is_said);
+    tcase_add_test(tests, no_memory_for_the_loader_is_no_loader);
+    tcase_add_test(tests, no_memory_to_reserve_loses_no_key);
+    tcase_add_loop_test(tests, every_answer_is_that_of_a_naive_map, 0, 4);
 }
 
 int main(void)
 {
-    Suite *suite = suite_create("dedupe memory");
-    suite_add_tcase(suite, failures());
-    suite_add_tcase(suite, against_the_model());
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("dedupe memory", add_tests);
 }

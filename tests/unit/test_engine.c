@@ -1,7 +1,9 @@
 /* The engine among ports that do what a test says: what simulated deployments seldom or never come to. */
 #include <check.h>
+#include <stdio.h>
 
 #include "engine_fixture.h"
+#include "suite.h"
 
 /* --- whether it is ready --- */
 
@@ -570,10 +572,8 @@ START_TEST(a_recovery_that_needs_a_person_is_said_and_tried_again)
 }
 END_TEST
 
-static Suite *suite(void)
+static void add_tests(TCase *tests)
 {
-    Suite *suite = suite_create("engine");
-    TCase *tests = tcase_create("engine");
     tcase_add_checked_fixture(tests, NULL, teardown);
     tcase_add_test(tests, it_is_ready_once_all_its_lanes_run_and_while_the_store_answers);
     tcase_add_test(tests, it_is_not_ready_while_its_lanes_are_taken_back);
@@ -605,15 +605,9 @@ static Suite *suite(void)
     tcase_add_test(tests, a_flag_that_a_lost_record_caused_is_withdrawn_while_the_lane_goes_on);
     tcase_add_test(tests, trouble_with_the_enforcement_topic_is_said_and_strange_lanes_are_left_alone);
     tcase_add_test(tests, a_recovery_that_needs_a_person_is_said_and_tried_again);
-    suite_add_tcase(suite, tests);
-    return suite;
 }
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("engine", add_tests);
 }

@@ -1,15 +1,18 @@
 /* The engine where memory runs out in the middle of something: each allocation of it fails in turn, pieces of
  * arenas too, and whatever had begun is done in the end. */
 #include <check.h>
-
-#include "failing_memory.h"
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "consumer/flag.h"
 #include "engine_fixture.h"
+#include "failing_memory.h"
+#include "suite.h"
 
 enum { LIMIT = 10, CUSTOMERS = 40 };
 static char customers[CUSTOMERS][8] = {"ann"};
-static const struct world untouched = {.now_us = START_US, .steady_us = SECOND_US};
+static const struct world untouched = {
+    .now_us = START_US, .steady_us = SECOND_US, .allocate = failing_malloc, .fail_nowhere = &fail_nowhere};
 
 /* What the store was given, to be restored from. */
 static struct {
@@ -347,19 +350,16 @@ START_TEST(what_there_is_no_memory_for_to_remember_is_said)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, out_of_memory_while_flags_are_noted_as_committed_forgets_none);
+    tcase_add_test(tests, out_of_memory_while_late_events_are_noted_forgets_none);
+    tcase_add_test(tests, an_adoption_of_ceilings_that_was_half_done_when_memory_ran_out_is_done_again);
+    tcase_add_test(tests, what_there_is_no_memory_for_to_remember_is_said);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("engine_memory");
-    TCase *tcase = tcase_create("engine_memory");
-    tcase_set_timeout(tcase, 120);
-    tcase_add_test(tcase, out_of_memory_while_flags_are_noted_as_committed_forgets_none);
-    tcase_add_test(tcase, out_of_memory_while_late_events_are_noted_forgets_none);
-    tcase_add_test(tcase, an_adoption_of_ceilings_that_was_half_done_when_memory_ran_out_is_done_again);
-    tcase_add_test(tcase, what_there_is_no_memory_for_to_remember_is_said);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("engine_memory", add_tests);
 }

@@ -1,8 +1,10 @@
 /* The engine where something is thrown away, in doubt, taken over again or not what it was: each of these
  * needs two rare things to meet. */
 #include <check.h>
+#include <stdio.h>
 
 #include "engine_fixture.h"
+#include "suite.h"
 
 /* --- what is thrown away --- */
 
@@ -124,7 +126,7 @@ static void commit_unheard(struct store_job *job)
 {
     if (job->kind != STORE_COMMIT || job->batch->row_count == 0)
         return;
-    commit(job->batch);
+    fake_commit(job->batch);
     world.answers[STORE_COMMIT] = STORE_LOST;
     world.before = NULL;
 }
@@ -161,7 +163,7 @@ static void committed_unheard_and_followed(struct store_job *job)
     static const uint16_t day = 20000;
     if (job->kind == STORE_COMMIT && job->batch->row_count > 0 && !world.answers[STORE_COMMIT]) {
         ck_assert(batch_adopt_seal(job->batch, 0, day));
-        commit(job->batch);
+        fake_commit(job->batch);
         world.answers[STORE_COMMIT] = STORE_LOST;
     } else if (job->kind == STORE_RECOVER) {
         world.rows[0][1].epoch++;
@@ -483,12 +485,10 @@ START_TEST(without_its_store_it_decides_a_million_events_ahead_and_no_more)
 }
 END_TEST
 
-static Suite *suite(void)
+static void add_tests(TCase *tests)
 {
-    Suite *suite = suite_create("engine: recovery");
-    TCase *tests = tcase_create("recovery");
+    tcase_set_timeout(tests, 600); /* one computes for seconds, on a machine that may be busy */
     tcase_add_checked_fixture(tests, NULL, teardown);
-    tcase_set_timeout(tests, 60);
     tcase_add_test(tests, what_a_log_lacks_at_its_begin_is_a_gap_after_a_rewind_too);
     tcase_add_test(tests, nothing_else_is_asked_of_the_store_while_rows_of_a_batch_are_on_their_way);
     tcase_add_test(tests, what_a_row_had_decided_that_postgresql_refuses_is_never_said);
@@ -508,20 +508,10 @@ static Suite *suite(void)
     tcase_add_test(tests, a_log_made_anew_while_it_is_read_stops_the_lane_though_more_of_it_was_committed);
     tcase_add_test(tests, a_record_read_after_the_question_is_no_witness);
     tcase_add_test(tests, the_answer_to_a_question_that_was_asked_anew_says_nothing);
-    suite_add_tcase(suite, tests);
-    TCase *large = tcase_create("large");
-    tcase_add_checked_fixture(large, NULL, teardown);
-    tcase_set_timeout(large, 600); /* seconds of computing, on a machine that may be busy */
-    tcase_add_test(large, without_its_store_it_decides_a_million_events_ahead_and_no_more);
-    suite_add_tcase(suite, large);
-    return suite;
+    tcase_add_test(tests, without_its_store_it_decides_a_million_events_ahead_and_no_more);
 }
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("engine: recovery", add_tests);
 }

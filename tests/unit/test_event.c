@@ -1,5 +1,6 @@
 /* Every field of a usage event, on both sides of its boundary. */
 #include "event_fixture.h"
+#include "suite.h"
 
 #define TIME(time) EVENT("\"timestamp\":" time)
 #define POLICY(members) EVENT("\"policy_metadata\":{" members "}")
@@ -431,31 +432,32 @@ START_TEST(policy_metadata_has_types)
 }
 END_TEST
 
-static void add_tests(TCase *tcase)
+static void add_tests(TCase *tests)
 {
-    tcase_add_test(tcase, every_field_arrives);
-    tcase_add_test(tcase, what_is_absent_is_empty);
-    tcase_add_test(tcase, null_counts_as_absent);
-    tcase_add_test(tcase, required_fields_are_required);
-    tcase_add_test(tcase, lengths_are_bytes_of_utf8);
-    tcase_add_test(tcase, escapes_are_resolved_in_keys_and_values);
-    tcase_add_test(tcase, views_survive_the_next_event);
-    tcase_add_test(tcase, meters_have_a_small_alphabet);
-    tcase_add_test(tcase, quantities_are_exact);
-    tcase_add_test(tcase, a_refusal_names_field_and_remedy);
-    tcase_add_test(tcase, timestamps_by_rfc_3339);
-    tcase_add_test(tcase, timestamps_as_integers);
-    tcase_add_test(tcase, age_is_judged_by_the_clock);
-    tcase_add_test(tcase, days_before_1970_01_02_are_too_old_whatever_the_rules);
-    tcase_add_test(tcase, the_records_time_stands_in_for_the_events);
-    tcase_add_test(tcase, a_replayed_record_keeps_its_first_time);
-    tcase_add_test(tcase, event_id_may_stand_in_a_header);
-    tcase_add_test(tcase, two_spellings_must_agree);
-    tcase_add_test(tcase, corrections_say_what_and_why);
-    tcase_add_test(tcase, usage_ignores_what_corrections_need);
-    tcase_add_test(tcase, metadata_has_types);
-    tcase_add_test(tcase, the_last_of_equal_keys_in_metadata_counts);
-    tcase_add_test(tcase, policy_metadata_has_types);
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, every_field_arrives);
+    tcase_add_test(tests, what_is_absent_is_empty);
+    tcase_add_test(tests, null_counts_as_absent);
+    tcase_add_test(tests, required_fields_are_required);
+    tcase_add_test(tests, lengths_are_bytes_of_utf8);
+    tcase_add_test(tests, escapes_are_resolved_in_keys_and_values);
+    tcase_add_test(tests, views_survive_the_next_event);
+    tcase_add_test(tests, meters_have_a_small_alphabet);
+    tcase_add_test(tests, quantities_are_exact);
+    tcase_add_test(tests, a_refusal_names_field_and_remedy);
+    tcase_add_test(tests, timestamps_by_rfc_3339);
+    tcase_add_test(tests, timestamps_as_integers);
+    tcase_add_test(tests, age_is_judged_by_the_clock);
+    tcase_add_test(tests, days_before_1970_01_02_are_too_old_whatever_the_rules);
+    tcase_add_test(tests, the_records_time_stands_in_for_the_events);
+    tcase_add_test(tests, a_replayed_record_keeps_its_first_time);
+    tcase_add_test(tests, event_id_may_stand_in_a_header);
+    tcase_add_test(tests, two_spellings_must_agree);
+    tcase_add_test(tests, corrections_say_what_and_why);
+    tcase_add_test(tests, usage_ignores_what_corrections_need);
+    tcase_add_test(tests, metadata_has_types);
+    tcase_add_test(tests, the_last_of_equal_keys_in_metadata_counts);
+    tcase_add_test(tests, policy_metadata_has_types);
 }
 
 int main(void)

@@ -1,5 +1,8 @@
 /* Which values are JSON, and which JSON may be an event. */
+#include <stdio.h>
+
 #include "event_fixture.h"
+#include "suite.h"
 
 START_TEST(unknown_fields_are_kept_and_never_refused)
 {
@@ -207,19 +210,20 @@ START_TEST(the_reason_does_not_depend_on_the_order_of_keys)
 }
 END_TEST
 
-static void add_tests(TCase *tcase)
+static void add_tests(TCase *tests)
 {
-    tcase_add_test(tcase, unknown_fields_are_kept_and_never_refused);
-    tcase_add_test(tcase, keys_at_top_level_come_once);
-    tcase_add_test(tcase, a_document_full_of_keys_is_judged_in_bounded_time);
-    tcase_add_test(tcase, a_value_has_at_most_one_mebibyte);
-    tcase_add_test(tcase, an_empty_value_is_refused);
-    tcase_add_test(tcase, nesting_has_a_limit);
-    tcase_add_test(tcase, only_objects_are_events);
-    tcase_add_test(tcase, every_byte_is_validated);
-    tcase_add_test(tcase, strings_hold_unicode_without_nul);
-    tcase_add_test(tcase, values_are_utf8);
-    tcase_add_test(tcase, the_reason_does_not_depend_on_the_order_of_keys);
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, unknown_fields_are_kept_and_never_refused);
+    tcase_add_test(tests, keys_at_top_level_come_once);
+    tcase_add_test(tests, a_document_full_of_keys_is_judged_in_bounded_time);
+    tcase_add_test(tests, a_value_has_at_most_one_mebibyte);
+    tcase_add_test(tests, an_empty_value_is_refused);
+    tcase_add_test(tests, nesting_has_a_limit);
+    tcase_add_test(tests, only_objects_are_events);
+    tcase_add_test(tests, every_byte_is_validated);
+    tcase_add_test(tests, strings_hold_unicode_without_nul);
+    tcase_add_test(tests, values_are_utf8);
+    tcase_add_test(tests, the_reason_does_not_depend_on_the_order_of_keys);
 }
 
 int main(void)

@@ -3,9 +3,9 @@
 #include "consumer/event.h"
 
 #include <check.h>
-#include <stdio.h>
 
 #include "failing_memory.h"
+#include "suite.h"
 
 #define NOW_US ((int64_t)1795339800000000)
 
@@ -76,16 +76,13 @@ START_TEST(a_text_that_finds_no_memory_does_not_make_its_record_bad)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, a_record_that_finds_no_memory_is_not_bad);
+    tcase_add_test(tests, a_text_that_finds_no_memory_does_not_make_its_record_bad);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("event_memory");
-    TCase *tcase = tcase_create("event_memory");
-    tcase_add_test(tcase, a_record_that_finds_no_memory_is_not_bad);
-    tcase_add_test(tcase, a_text_that_finds_no_memory_does_not_make_its_record_bad);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("event_memory", add_tests);
 }

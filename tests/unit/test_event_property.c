@@ -3,6 +3,11 @@
 #include "event_compare.h"
 
 #include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "suite.h"
 
 #define NOW_US ((int64_t)1795339800000000) /* 2026-11-22T09:30:00Z */
 
@@ -415,14 +420,13 @@ START_TEST(it_accepts_and_refuses_exactly_what_the_rules_say)
     unsigned long long seed = number_from("SEED", (unsigned long long)time(NULL));
     unsigned long long rounds = number_from("ROUNDS", ROUNDS_BY_DEFAULT);
     unsigned reached[REFUSAL_COUNT] = {0};
-    struct reference ref;
+    struct reference *ref = reference_new();
     struct decoder *decoder = decoder_new(&rules);
     printf("SEED=%llu ROUNDS=%llu\n", seed, rounds);
     fflush(stdout);
     random_state = seed * 0x9e3779b97f4a7c15u + 1;
-    reference_init(&ref);
     for (unsigned long long round = 0; round < rounds; round++) {
-        compare(&ref, decoder, &rules, reached);
+        compare(ref, decoder, &rules, reached);
         if (round % 1000 == 0)
             decoder_reset(decoder);
     }
@@ -431,21 +435,18 @@ START_TEST(it_accepts_and_refuses_exactly_what_the_rules_say)
         ck_assert_msg(reached[reason] > 0 || reason == REFUSAL_TOO_LARGE || rounds < ROUNDS_BY_DEFAULT,
                       "%s was never reached", refusal_names[reason]);
     }
-    reference_free(&ref);
+    reference_free(ref);
     decoder_free(decoder);
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_set_timeout(tests, 0);
+    tcase_add_test(tests, it_accepts_and_refuses_exactly_what_the_rules_say);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("event_property");
-    TCase *tcase = tcase_create("event_property");
-    tcase_set_timeout(tcase, 0);
-    tcase_add_test(tcase, it_accepts_and_refuses_exactly_what_the_rules_say);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("event_property", add_tests);
 }

@@ -3,7 +3,8 @@
 #include <check.h>
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
+
+#include "suite.h"
 
 static struct arena arena;
 static const char *const topics[] = {"usage", "late-usage"};
@@ -264,27 +265,24 @@ START_TEST(what_is_no_flag_of_ours_is_foreign)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, a_long_meter_is_cut_in_the_reason_and_whole_beside_it);
+    tcase_add_test(tests, a_sequence_goes_behind_the_brace_of_what_others_wrote);
+    tcase_add_test(tests, the_trace_tells_the_contractual_cap);
+    tcase_add_test(tests, a_crossing_reads_as_documented);
+    tcase_add_test(tests, a_key_is_customer_ceiling_and_scope);
+    tcase_add_test(tests, the_reason_is_a_sentence_for_a_person);
+    tcase_add_test(tests, hostile_texts_stay_inside_their_strings);
+    tcase_add_test(tests, without_an_event_there_is_null);
+    tcase_add_test(tests, numbers_beyond_128_bits_do_not_wrap);
+    tcase_add_test(tests, the_trace_tells_how_it_was_reached);
+    tcase_add_test(tests, a_message_is_read_back);
+    tcase_add_test(tests, what_is_no_flag_of_ours_is_foreign);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("flag");
-    TCase *tcase = tcase_create("flag");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, a_long_meter_is_cut_in_the_reason_and_whole_beside_it);
-    tcase_add_test(tcase, a_sequence_goes_behind_the_brace_of_what_others_wrote);
-    tcase_add_test(tcase, the_trace_tells_the_contractual_cap);
-    tcase_add_test(tcase, a_crossing_reads_as_documented);
-    tcase_add_test(tcase, a_key_is_customer_ceiling_and_scope);
-    tcase_add_test(tcase, the_reason_is_a_sentence_for_a_person);
-    tcase_add_test(tcase, hostile_texts_stay_inside_their_strings);
-    tcase_add_test(tcase, without_an_event_there_is_null);
-    tcase_add_test(tcase, numbers_beyond_128_bits_do_not_wrap);
-    tcase_add_test(tcase, the_trace_tells_how_it_was_reached);
-    tcase_add_test(tcase, a_message_is_read_back);
-    tcase_add_test(tcase, what_is_no_flag_of_ours_is_foreign);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("flag", add_tests);
 }

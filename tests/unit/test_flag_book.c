@@ -2,10 +2,10 @@
  * book. */
 #include "consumer/flag.h"
 #include "consumer/flag_book.h"
+#include "suite.h"
 
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 static struct flag_book *book;
 static struct arena arena;
@@ -567,43 +567,40 @@ START_TEST(a_restored_message_regains_its_order)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, a_sequence_that_no_lane_gives_is_lower_than_any);
+    tcase_add_test(tests, a_decision_is_due_at_once_and_counts_within_its_epoch);
+    tcase_add_test(tests, a_full_queue_gets_the_same_message_again);
+    tcase_add_test(tests, what_the_topic_holds_is_not_repeated_after_a_takeover);
+    tcase_add_test(tests, what_led_up_to_the_last_flag_is_not_published_again_after_a_takeover);
+    tcase_add_test(tests, what_led_up_to_the_last_flag_is_not_published_again_after_a_rewind);
+    tcase_add_test(tests, what_is_not_decided_again_is_withdrawn_only_after_reconcile);
+    tcase_add_test(tests, what_the_topic_lacks_is_published_by_reconcile);
+    tcase_add_test(tests, nothing_is_repeated_after_a_rewind_when_decided_equally);
+    tcase_add_test(tests, a_decision_taken_back_is_withdrawn_or_replaced_by_the_committed_one);
+    tcase_add_test(tests, an_undone_decision_that_was_not_sent_is_forgotten);
+    tcase_add_test(tests, only_committed_decisions_survive_a_rewind);
+    tcase_add_test(tests, a_zombies_late_message_is_overridden_under_a_new_sequence);
+    tcase_add_test(tests, a_zombies_message_before_ours_in_the_log_needs_no_answer);
+    tcase_add_test(tests, a_zombies_message_for_an_untouched_key_is_withdrawn);
+    tcase_add_test(tests, a_zombie_waits_for_reconcile);
+    tcase_add_test(tests, reading_the_topic_again_finds_nothing_new);
+    tcase_add_test(tests, what_compaction_took_meanwhile_is_said_again);
+    tcase_add_test(tests, disorder_left_behind_in_the_log_is_mended);
+    tcase_add_test(tests, a_higher_epoch_is_another_owners_and_is_left_alone);
+    tcase_add_test(tests, a_foreign_message_is_overridden_where_a_flag_is_crossed_and_else_left);
+    tcase_add_test(tests, a_failed_message_is_due_again);
+    tcase_add_test(tests, a_failed_message_that_was_overtaken_is_not_sent_again);
+    tcase_add_test(tests, settled_means_that_all_up_to_there_is_acknowledged);
+    tcase_add_test(tests, a_tombstone_follows_some_time_after_clearing);
+    tcase_add_test(tests, a_failed_tombstone_is_sent_again_unless_crossed_meanwhile);
+    tcase_add_test(tests, the_highest_offset_named_by_a_flag_is_known);
+    tcase_add_test(tests, a_restored_message_regains_its_order);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("flag_book");
-    TCase *tcase = tcase_create("flag_book");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, a_sequence_that_no_lane_gives_is_lower_than_any);
-    tcase_add_test(tcase, a_decision_is_due_at_once_and_counts_within_its_epoch);
-    tcase_add_test(tcase, a_full_queue_gets_the_same_message_again);
-    tcase_add_test(tcase, what_the_topic_holds_is_not_repeated_after_a_takeover);
-    tcase_add_test(tcase, what_led_up_to_the_last_flag_is_not_published_again_after_a_takeover);
-    tcase_add_test(tcase, what_led_up_to_the_last_flag_is_not_published_again_after_a_rewind);
-    tcase_add_test(tcase, what_is_not_decided_again_is_withdrawn_only_after_reconcile);
-    tcase_add_test(tcase, what_the_topic_lacks_is_published_by_reconcile);
-    tcase_add_test(tcase, nothing_is_repeated_after_a_rewind_when_decided_equally);
-    tcase_add_test(tcase, a_decision_taken_back_is_withdrawn_or_replaced_by_the_committed_one);
-    tcase_add_test(tcase, an_undone_decision_that_was_not_sent_is_forgotten);
-    tcase_add_test(tcase, only_committed_decisions_survive_a_rewind);
-    tcase_add_test(tcase, a_zombies_late_message_is_overridden_under_a_new_sequence);
-    tcase_add_test(tcase, a_zombies_message_before_ours_in_the_log_needs_no_answer);
-    tcase_add_test(tcase, a_zombies_message_for_an_untouched_key_is_withdrawn);
-    tcase_add_test(tcase, a_zombie_waits_for_reconcile);
-    tcase_add_test(tcase, reading_the_topic_again_finds_nothing_new);
-    tcase_add_test(tcase, what_compaction_took_meanwhile_is_said_again);
-    tcase_add_test(tcase, disorder_left_behind_in_the_log_is_mended);
-    tcase_add_test(tcase, a_higher_epoch_is_another_owners_and_is_left_alone);
-    tcase_add_test(tcase, a_foreign_message_is_overridden_where_a_flag_is_crossed_and_else_left);
-    tcase_add_test(tcase, a_failed_message_is_due_again);
-    tcase_add_test(tcase, a_failed_message_that_was_overtaken_is_not_sent_again);
-    tcase_add_test(tcase, settled_means_that_all_up_to_there_is_acknowledged);
-    tcase_add_test(tcase, a_tombstone_follows_some_time_after_clearing);
-    tcase_add_test(tcase, a_failed_tombstone_is_sent_again_unless_crossed_meanwhile);
-    tcase_add_test(tcase, the_highest_offset_named_by_a_flag_is_known);
-    tcase_add_test(tcase, a_restored_message_regains_its_order);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("flag_book", add_tests);
 }

@@ -1,10 +1,10 @@
 /* The book of one lane after partitions were added: some keys of its partition are another lane's now. */
 #include "consumer/flag.h"
 #include "consumer/flag_book.h"
+#include "suite.h"
 
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 static struct flag_book *book;
 static struct arena arena;
@@ -243,23 +243,20 @@ START_TEST(who_may_have_been_elsewhere_is_said_again)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, what_moved_is_left_alone_until_all_lanes_have_said_theirs);
+    tcase_add_test(tests, what_moved_and_was_cleared_is_buried_too);
+    tcase_add_test(tests, nothing_of_ours_is_buried_before_either);
+    tcase_add_test(tests, a_former_owners_late_message_is_buried_again);
+    tcase_add_test(tests, a_burial_that_failed_is_made_again);
+    tcase_add_test(tests, a_burial_that_is_on_its_way_is_not_made_again);
+    tcase_add_test(tests, ours_is_said_and_withdrawn_as_ever);
+    tcase_add_test(tests, who_may_have_been_elsewhere_is_said_again);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("flag_homes");
-    TCase *tcase = tcase_create("flag_homes");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, what_moved_is_left_alone_until_all_lanes_have_said_theirs);
-    tcase_add_test(tcase, what_moved_and_was_cleared_is_buried_too);
-    tcase_add_test(tcase, nothing_of_ours_is_buried_before_either);
-    tcase_add_test(tcase, a_former_owners_late_message_is_buried_again);
-    tcase_add_test(tcase, a_burial_that_failed_is_made_again);
-    tcase_add_test(tcase, a_burial_that_is_on_its_way_is_not_made_again);
-    tcase_add_test(tcase, ours_is_said_and_withdrawn_as_ever);
-    tcase_add_test(tcase, who_may_have_been_elsewhere_is_said_again);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("flag_homes", add_tests);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "failing_memory.h"
+#include "suite.h"
 
 #define NOW_US ((int64_t)1795372200000000)
 static const char *const topics[] = {"usage"};
@@ -156,18 +157,14 @@ START_TEST(values_that_find_no_memory_are_none)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, a_failed_allocation_changes_no_message);
+    tcase_add_test(tests, a_piece_that_found_no_memory_changes_no_message);
+    tcase_add_test(tests, values_that_find_no_memory_are_none);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("flag_memory");
-    TCase *tcase = tcase_create("flag_memory");
-    tcase_set_timeout(tcase, 60);
-    tcase_add_test(tcase, a_failed_allocation_changes_no_message);
-    tcase_add_test(tcase, a_piece_that_found_no_memory_changes_no_message);
-    tcase_add_test(tcase, values_that_find_no_memory_are_none);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("flag_memory", add_tests);
 }

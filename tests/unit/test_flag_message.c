@@ -2,8 +2,9 @@
 #include "consumer/flag_message.h"
 
 #include <check.h>
-#include <stdio.h>
 #include <stdlib.h>
+
+#include "suite.h"
 
 #define HEAD "{\"type\":\"flag\",\"decision_id\":\"0123456789abcdef0123456789abcdef\","
 #define TIMES "\"expires_at\":\"2026-12-01T00:00:00Z\",\"decided_at\":\"2026-11-22T09:30:00Z\""
@@ -100,19 +101,16 @@ START_TEST(members_come_in_one_order_and_foreign_ones_are_left_out)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tests)
 {
-    Suite *suite = suite_create("flag_message");
-    TCase *tests = tcase_create("flag_message");
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, a_flag_is_read_with_and_without_its_event);
     tcase_add_test(tests, anything_else_is_foreign);
     tcase_add_test(tests, what_is_no_object_can_be_neither_ordered_nor_withdrawn);
     tcase_add_test(tests, members_come_in_one_order_and_foreign_ones_are_left_out);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(void)
+{
+    return run_suite("flag_message", add_tests);
 }

@@ -3,6 +3,7 @@
  * is desired. */
 #include "consumer/flag.h"
 #include "consumer/flag_book.h"
+#include "suite.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -334,16 +335,12 @@ START_TEST(once_quiet_every_reader_knows_what_is_desired)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_loop_test(tests, once_quiet_every_reader_knows_what_is_desired, 0, 4);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("flag_model");
-    TCase *tcase = tcase_create("flag_model");
-    tcase_set_timeout(tcase, 60);
-    tcase_add_loop_test(tcase, once_quiet_every_reader_knows_what_is_desired, 0, 4);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("flag_model", add_tests);
 }

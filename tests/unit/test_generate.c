@@ -6,6 +6,7 @@
 #include "event.h"
 #include "generate.h"
 #include "timestamp.h"
+#include "suite.h"
 
 static const struct generate_plan plan = {
     .seed = 42,
@@ -169,21 +170,17 @@ START_TEST(times_rise_over_the_span_and_late_ones_lie_an_hour_back)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, the_same_plan_makes_the_same_bytes_in_any_order);
+    tcase_add_test(tests, another_seed_makes_other_events);
+    tcase_add_test(tests, a_duplicate_repeats_an_event_before_it_and_nothing_else_does);
+    tcase_add_test(tests, only_what_is_called_bad_is_refused);
+    tcase_add_test(tests, shares_are_kept_and_few_customers_use_most);
+    tcase_add_test(tests, times_rise_over_the_span_and_late_ones_lie_an_hour_back);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("generate");
-    TCase *generate = tcase_create("generate");
-    tcase_set_timeout(generate, 60);
-    tcase_add_test(generate, the_same_plan_makes_the_same_bytes_in_any_order);
-    tcase_add_test(generate, another_seed_makes_other_events);
-    tcase_add_test(generate, a_duplicate_repeats_an_event_before_it_and_nothing_else_does);
-    tcase_add_test(generate, only_what_is_called_bad_is_refused);
-    tcase_add_test(generate, shares_are_kept_and_few_customers_use_most);
-    tcase_add_test(generate, times_rise_over_the_span_and_late_ones_lie_an_hour_back);
-    suite_add_tcase(suite, generate);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("generate", add_tests);
 }

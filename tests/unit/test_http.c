@@ -8,6 +8,9 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include <stdio.h>
+
+#include "suite.h"
 
 static struct metrics *metrics;
 static struct http *http;
@@ -258,25 +261,22 @@ START_TEST(an_address_that_cannot_be_listened_on_is_an_error)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, metrics_are_served_in_the_text_format);
+    tcase_add_test(tests, health_follows_what_was_published);
+    tcase_add_test(tests, head_has_no_body);
+    tcase_add_test(tests, nothing_else_is_answered);
+    tcase_add_test(tests, an_upload_is_refused_before_it_is_sent);
+    tcase_add_test(tests, noise_does_no_harm);
+    tcase_add_test(tests, clients_that_go_away_do_no_harm);
+    tcase_add_test(tests, clients_that_drip_do_not_keep_their_places);
+    tcase_add_test(tests, an_address_that_cannot_be_listened_on_is_an_error);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("http");
-    TCase *tcase = tcase_create("http");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_set_timeout(tcase, 120);
-    tcase_add_test(tcase, metrics_are_served_in_the_text_format);
-    tcase_add_test(tcase, health_follows_what_was_published);
-    tcase_add_test(tcase, head_has_no_body);
-    tcase_add_test(tcase, nothing_else_is_answered);
-    tcase_add_test(tcase, an_upload_is_refused_before_it_is_sent);
-    tcase_add_test(tcase, noise_does_no_harm);
-    tcase_add_test(tcase, clients_that_go_away_do_no_harm);
-    tcase_add_test(tcase, clients_that_drip_do_not_keep_their_places);
-    tcase_add_test(tcase, an_address_that_cannot_be_listened_on_is_an_error);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("http", add_tests);
 }

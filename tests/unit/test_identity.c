@@ -5,6 +5,7 @@
 
 #include "identity.h"
 #include "siphash_many.h"
+#include "suite.h"
 
 static const struct identity_secret secret = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
 
@@ -297,29 +298,26 @@ START_TEST(digests_are_the_same_alone_and_side_by_side)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, the_key_of_an_event_never_changes);
+    tcase_add_test(tests, long_texts_have_keys_that_never_change);
+    tcase_add_test(tests, the_content_of_an_event_never_changes);
+    tcase_add_test(tests, what_is_not_identity_leaves_the_key_alone);
+    tcase_add_test(tests, bytes_that_move_between_fields_change_the_key);
+    tcase_add_test(tests, another_secret_is_another_key);
+    tcase_add_loop_test(tests, each_text_an_event_says_is_in_its_content, 0, 2 + LIFTED_COUNT);
+    tcase_add_test(tests, kind_quantity_and_time_are_in_the_content);
+    tcase_add_test(tests, policy_metadata_reason_and_defaulted_time_are_not_in_the_content);
+    tcase_add_test(tests, an_event_of_the_longest_texts_has_a_content);
+    tcase_add_test(tests, fingerprints_never_change_and_tell_a_missing_key_from_an_empty_one);
+    tcase_add_test(tests, a_digest_never_changes_and_has_no_order);
+    tcase_add_loop_test(tests, hashes_are_the_same_alone_and_side_by_side, 0, SIPHASH_WAYS);
+    tcase_add_test(tests, identities_are_the_same_alone_and_side_by_side);
+    tcase_add_test(tests, digests_are_the_same_alone_and_side_by_side);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("identity");
-    TCase *cases = tcase_create("identity");
-    suite_add_tcase(suite, cases);
-    tcase_add_test(cases, the_key_of_an_event_never_changes);
-    tcase_add_test(cases, long_texts_have_keys_that_never_change);
-    tcase_add_test(cases, the_content_of_an_event_never_changes);
-    tcase_add_test(cases, what_is_not_identity_leaves_the_key_alone);
-    tcase_add_test(cases, bytes_that_move_between_fields_change_the_key);
-    tcase_add_test(cases, another_secret_is_another_key);
-    tcase_add_loop_test(cases, each_text_an_event_says_is_in_its_content, 0, 2 + LIFTED_COUNT);
-    tcase_add_test(cases, kind_quantity_and_time_are_in_the_content);
-    tcase_add_test(cases, policy_metadata_reason_and_defaulted_time_are_not_in_the_content);
-    tcase_add_test(cases, an_event_of_the_longest_texts_has_a_content);
-    tcase_add_test(cases, fingerprints_never_change_and_tell_a_missing_key_from_an_empty_one);
-    tcase_add_test(cases, a_digest_never_changes_and_has_no_order);
-    tcase_add_loop_test(cases, hashes_are_the_same_alone_and_side_by_side, 0, SIPHASH_WAYS);
-    tcase_add_test(cases, identities_are_the_same_alone_and_side_by_side);
-    tcase_add_test(cases, digests_are_the_same_alone_and_side_by_side);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("identity", add_tests);
 }

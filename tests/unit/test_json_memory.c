@@ -3,8 +3,10 @@
 #include "consumer/mint.h"
 
 #include <check.h>
+#include <stdio.h>
 
 #include "failing_memory.h"
+#include "suite.h"
 
 enum { FLAGS = JSON_DECODE_ANY | JSON_ALLOW_NUL, LONGEST = 300, TEXT_BYTES = 4000 };
 
@@ -127,21 +129,17 @@ START_TEST(an_event_that_finds_no_memory_is_not_refused_as_wrong)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, a_long_string_is_read_whole_or_not_at_all);
+    tcase_add_test(tests, a_long_number_is_read_whole_or_not_at_all);
+    tcase_add_test(tests, a_document_is_read_whole_or_not_at_all);
+    tcase_add_test(tests, what_is_no_json_is_said_to_be_none_only_with_memory_to_tell);
+    tcase_add_test(tests, what_is_wrong_is_told);
+    tcase_add_test(tests, an_event_that_finds_no_memory_is_not_refused_as_wrong);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("json_memory");
-    TCase *tcase = tcase_create("json_memory");
-    tcase_set_timeout(tcase, 60);
-    tcase_add_test(tcase, a_long_string_is_read_whole_or_not_at_all);
-    tcase_add_test(tcase, a_long_number_is_read_whole_or_not_at_all);
-    tcase_add_test(tcase, a_document_is_read_whole_or_not_at_all);
-    tcase_add_test(tcase, what_is_no_json_is_said_to_be_none_only_with_memory_to_tell);
-    tcase_add_test(tcase, what_is_wrong_is_told);
-    tcase_add_test(tcase, an_event_that_finds_no_memory_is_not_refused_as_wrong);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("json_memory", add_tests);
 }

@@ -1,10 +1,10 @@
 /* What can be said of the Kafka handles without a broker. */
 #include <check.h>
-#include <stdlib.h>
 
 #include "kafka_options.h"
 #include "kafka_source.h"
 #include "kafka_tail.h"
+#include "suite.h"
 
 static const char *const topics[] = {"usage"};
 
@@ -96,20 +96,16 @@ START_TEST(without_a_broker_the_source_says_trouble_and_closes_soon)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, every_role_is_made_of_properties_that_librdkafka_knows);
+    tcase_add_test(tests, properties_that_exact_counting_rests_on_are_refused_by_name);
+    tcase_add_test(tests, a_secret_that_is_refused_is_not_repeated);
+    tcase_add_test(tests, a_sequence_header_is_read_whole_or_not_at_all);
+    tcase_add_test(tests, without_a_broker_the_source_says_trouble_and_closes_soon);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("kafka");
-    TCase *kafka = tcase_create("kafka");
-    tcase_set_timeout(kafka, 30);
-    tcase_add_test(kafka, every_role_is_made_of_properties_that_librdkafka_knows);
-    tcase_add_test(kafka, properties_that_exact_counting_rests_on_are_refused_by_name);
-    tcase_add_test(kafka, a_secret_that_is_refused_is_not_repeated);
-    tcase_add_test(kafka, a_sequence_header_is_read_whole_or_not_at_all);
-    tcase_add_test(kafka, without_a_broker_the_source_says_trouble_and_closes_soon);
-    suite_add_tcase(suite, kafka);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("kafka", add_tests);
 }

@@ -4,6 +4,8 @@
 
 #include <check.h> /* last: it takes the name fail() */
 
+#include "suite.h"
+
 static const struct flag_sequence sequence = {3, 1};
 
 static struct flag_event await(struct flag_sink *sink, enum flag_event_kind kind)
@@ -30,7 +32,7 @@ START_TEST(after_a_fatal_error_all_is_reported_as_failed_and_a_new_producer_take
     ck_assert_uint_eq(failed, 71 + 72);
     ck_assert(sink.publish(sink.self, 2, TEXT("key"), TEXT("value"), sequence, 73));
     ck_assert_int_eq(rd_kafka_fatal_error(flags->producer, NULL, 0), RD_KAFKA_RESP_ERR_NO_ERROR);
-    ck_assert_int_eq(rd_kafka_outq_len(flags->producer), 1);
+    ck_assert_int_ge(rd_kafka_outq_len(flags->producer), 1); /* beside it, what it may have to say */
     kafka_flags_free(flags, 0);
 }
 END_TEST
@@ -50,17 +52,13 @@ START_TEST(a_failure_is_held_back_so_that_it_is_not_tried_without_pause)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, after_a_fatal_error_all_is_reported_as_failed_and_a_new_producer_takes_over);
+    tcase_add_test(tests, a_failure_is_held_back_so_that_it_is_not_tried_without_pause);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("kafka_flags");
-    TCase *flags = tcase_create("kafka_flags");
-    tcase_set_timeout(flags, 30);
-    tcase_add_test(flags, after_a_fatal_error_all_is_reported_as_failed_and_a_new_producer_takes_over);
-    tcase_add_test(flags, a_failure_is_held_back_so_that_it_is_not_tried_without_pause);
-    suite_add_tcase(suite, flags);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("kafka_flags", add_tests);
 }

@@ -1,8 +1,8 @@
 #include <check.h>
 #include <sodium.h>
-#include <stdlib.h>
 
 #include "../../rollup/ledger.h"
+#include "suite.h"
 
 static struct ledger_row a_row(void)
 {
@@ -89,17 +89,14 @@ START_TEST(a_digest_is_big_endian_and_comes_back)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tests)
 {
-    TCase *tests = tcase_create("ledger");
     tcase_add_test(tests, the_chain_is_the_documented_hash);
     tcase_add_test(tests, a_change_of_any_field_breaks_the_chain);
     tcase_add_test(tests, a_digest_is_big_endian_and_comes_back);
-    Suite *suite = suite_create("ledger");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(void)
+{
+    return run_suite("ledger", add_tests);
 }

@@ -2,10 +2,11 @@
 #include <check.h>
 #include <jansson.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <unistd.h>
+#include <stdio.h>
 
 #include "log.h"
+#include "suite.h"
 
 static char line[65536];
 
@@ -177,10 +178,8 @@ START_TEST(lines_of_several_threads_never_mix)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tests)
 {
-    Suite *suite = suite_create("log");
-    TCase *tests = tcase_create("log");
     tcase_add_test(tests, logfmt_shows_each_type);
     tcase_add_test(tests, json_shows_each_type);
     tcase_add_loop_test(tests, hostile_bytes_stay_inside_their_logfmt_value, 0,
@@ -191,10 +190,9 @@ int main(void)
     tcase_add_loop_test(tests, a_line_is_bounded_and_whole_whatever_it_is_given, 0, 4);
     tcase_add_test(tests, what_is_below_the_level_is_not_written);
     tcase_add_test(tests, lines_of_several_threads_never_mix);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(void)
+{
+    return run_suite("log", add_tests);
 }

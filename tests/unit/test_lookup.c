@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "suite.h"
+
 static bool holds(const struct lookup *lookup, uint64_t hash, uint32_t row)
 {
     struct lookup_walk walk = lookup_walk(lookup, hash);
@@ -101,19 +103,16 @@ START_TEST(no_text_makes_the_keyed_hash_forget_its_seed)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, an_empty_lookup_finds_nothing);
+    tcase_add_test(tests, what_was_inserted_and_not_removed_is_found);
+    tcase_add_test(tests, equal_texts_hash_alike_and_others_do_not);
+    tcase_add_test(tests, where_names_lie_depends_on_a_seed_that_nobody_knows);
+    tcase_add_test(tests, no_text_makes_the_keyed_hash_forget_its_seed);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("lookup");
-    TCase *tcase = tcase_create("lookup");
-    tcase_add_test(tcase, an_empty_lookup_finds_nothing);
-    tcase_add_test(tcase, what_was_inserted_and_not_removed_is_found);
-    tcase_add_test(tcase, equal_texts_hash_alike_and_others_do_not);
-    tcase_add_test(tcase, where_names_lie_depends_on_a_seed_that_nobody_knows);
-    tcase_add_test(tcase, no_text_makes_the_keyed_hash_forget_its_seed);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("lookup", add_tests);
 }

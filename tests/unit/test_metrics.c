@@ -3,6 +3,9 @@
 #include <check.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <stdio.h>
+
+#include "suite.h"
 
 #define NOW_US INT64_C(1795608000000000)
 #define S INT64_C(1000000)
@@ -329,32 +332,29 @@ START_TEST(a_snapshot_is_due_again_after_a_while)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, figures_are_the_engines);
+    tcase_add_test(tests, every_reason_of_a_dead_letter_is_always_there);
+    tcase_add_test(tests, lag_is_told_by_partition_as_far_as_it_is_known);
+    tcase_add_test(tests, a_lane_that_went_elsewhere_is_told_by_its_new_owner);
+    tcase_add_test(tests, buckets_are_cumulative_and_include_their_bounds);
+    tcase_add_test(tests, rows_are_counted_whole);
+    tcase_add_test(tests, a_committed_batch_is_measured);
+    tcase_add_test(tests, families_are_whole_and_come_once);
+    tcase_add_test(tests, before_the_first_turn_there_are_no_figures_but_the_process_own);
+    tcase_add_test(tests, an_engine_that_does_not_turn_is_not_alive);
+    tcase_add_test(tests, running_lanes_are_ready);
+    tcase_add_test(tests, a_lane_that_does_not_run_is_named_once);
+    tcase_add_test(tests, a_process_without_lanes_is_not_ready);
+    tcase_add_test(tests, a_process_that_does_not_get_on_is_not_ready);
+    tcase_add_test(tests, many_reasons_are_cut_short);
+    tcase_add_test(tests, a_published_snapshot_is_the_readers_own);
+    tcase_add_test(tests, a_snapshot_is_due_again_after_a_while);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("metrics");
-    TCase *tcase = tcase_create("metrics");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, figures_are_the_engines);
-    tcase_add_test(tcase, every_reason_of_a_dead_letter_is_always_there);
-    tcase_add_test(tcase, lag_is_told_by_partition_as_far_as_it_is_known);
-    tcase_add_test(tcase, a_lane_that_went_elsewhere_is_told_by_its_new_owner);
-    tcase_add_test(tcase, buckets_are_cumulative_and_include_their_bounds);
-    tcase_add_test(tcase, rows_are_counted_whole);
-    tcase_add_test(tcase, a_committed_batch_is_measured);
-    tcase_add_test(tcase, families_are_whole_and_come_once);
-    tcase_add_test(tcase, before_the_first_turn_there_are_no_figures_but_the_process_own);
-    tcase_add_test(tcase, an_engine_that_does_not_turn_is_not_alive);
-    tcase_add_test(tcase, running_lanes_are_ready);
-    tcase_add_test(tcase, a_lane_that_does_not_run_is_named_once);
-    tcase_add_test(tcase, a_process_without_lanes_is_not_ready);
-    tcase_add_test(tcase, a_process_that_does_not_get_on_is_not_ready);
-    tcase_add_test(tcase, many_reasons_are_cut_short);
-    tcase_add_test(tcase, a_published_snapshot_is_the_readers_own);
-    tcase_add_test(tcase, a_snapshot_is_due_again_after_a_while);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("metrics", add_tests);
 }

@@ -1,9 +1,9 @@
 /* What `produce` adds to an event, and that it changes nothing else. */
 #include <check.h>
-#include <stdlib.h>
 
 #include "mint.h"
 #include "uuid7.h"
+#include "suite.h"
 
 static const int64_t now_ms = INT64_C(1795310866576); /* 2026-11-22T01:27:46.576Z */
 static const uint64_t chance[2] = {0xabc, 0x123456789abcdef0};
@@ -90,20 +90,17 @@ START_TEST(a_uuid7_is_that_of_the_rfc)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, a_complete_event_is_sent_as_it_came);
+    tcase_add_test(tests, what_is_missing_is_added_and_no_other_byte_changes);
+    tcase_add_test(tests, an_event_that_corrects_another_keeps_the_time_for_its_producer_to_say);
+    tcase_add_test(tests, a_wrong_event_id_is_left_for_usagebox_to_refuse);
+    tcase_add_test(tests, what_is_no_event_is_told_apart);
+    tcase_add_test(tests, a_uuid7_is_that_of_the_rfc);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("mint");
-    TCase *mint = tcase_create("mint");
-    tcase_add_test(mint, a_complete_event_is_sent_as_it_came);
-    tcase_add_test(mint, what_is_missing_is_added_and_no_other_byte_changes);
-    tcase_add_test(mint, an_event_that_corrects_another_keeps_the_time_for_its_producer_to_say);
-    tcase_add_test(mint, a_wrong_event_id_is_left_for_usagebox_to_refuse);
-    tcase_add_test(mint, what_is_no_event_is_told_apart);
-    tcase_add_test(mint, a_uuid7_is_that_of_the_rfc);
-    suite_add_tcase(suite, mint);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("mint", add_tests);
 }

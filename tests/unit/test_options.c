@@ -3,9 +3,11 @@
 #include <check.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <stdio.h>
 
 #include "commands.h"
 #include "tables.h"
+#include "suite.h"
 
 enum { ARGUMENTS_LIMIT = 16 };
 
@@ -253,10 +255,8 @@ START_TEST(a_table_is_json_too)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tests)
 {
-    Suite *suite = suite_create("options");
-    TCase *tests = tcase_create("options");
     tcase_add_test(tests, options_may_stand_before_after_and_between_operands);
     tcase_add_test(tests, two_dashes_end_the_options);
     tcase_add_test(tests, an_absent_option_keeps_its_default);
@@ -267,10 +267,9 @@ int main(void)
     tcase_add_test(tests, an_unknown_command_gets_the_nearest_suggested);
     tcase_add_test(tests, a_table_is_aligned_and_safe_to_show);
     tcase_add_test(tests, a_table_is_json_too);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(void)
+{
+    return run_suite("options", add_tests);
 }

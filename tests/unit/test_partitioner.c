@@ -2,8 +2,10 @@
 #include <check.h>
 #include <librdkafka/rdkafka.h>
 #include <stdlib.h>
+#include <stdio.h>
 
 #include "partitioner.h"
+#include "suite.h"
 
 typedef int32_t client_partitioner(const rd_kafka_topic_t *, const void *, size_t, int32_t, void *, void *);
 
@@ -135,25 +137,22 @@ START_TEST(a_tie_elects_nobody_and_more_votes_break_it)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_loop_test(tests, lanes_are_those_of_librdkafka, PARTITIONER_MURMUR2, PARTITIONER_COUNT);
+    tcase_add_test(tests, murmur2_is_that_of_the_java_client);
+    tcase_add_test(tests, crc32_is_that_of_zlib);
+    tcase_add_test(tests, fnv1a_drops_the_sign_as_sarama_does);
+    tcase_add_test(tests, a_missing_key_has_a_lane_as_an_empty_one);
+    tcase_add_loop_test(tests, the_partitioner_of_the_producers_is_elected, PARTITIONER_MURMUR2,
+                        PARTITIONER_COUNT);
+    tcase_add_test(tests, one_lane_elects_nobody);
+    tcase_add_test(tests, keyless_records_cast_no_vote);
+    tcase_add_test(tests, half_of_the_records_is_not_enough);
+    tcase_add_test(tests, a_tie_elects_nobody_and_more_votes_break_it);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("partitioner");
-    TCase *cases = tcase_create("partitioner");
-    suite_add_tcase(suite, cases);
-    tcase_add_loop_test(cases, lanes_are_those_of_librdkafka, PARTITIONER_MURMUR2, PARTITIONER_COUNT);
-    tcase_add_test(cases, murmur2_is_that_of_the_java_client);
-    tcase_add_test(cases, crc32_is_that_of_zlib);
-    tcase_add_test(cases, fnv1a_drops_the_sign_as_sarama_does);
-    tcase_add_test(cases, a_missing_key_has_a_lane_as_an_empty_one);
-    tcase_add_loop_test(cases, the_partitioner_of_the_producers_is_elected, PARTITIONER_MURMUR2,
-                        PARTITIONER_COUNT);
-    tcase_add_test(cases, one_lane_elects_nobody);
-    tcase_add_test(cases, keyless_records_cast_no_vote);
-    tcase_add_test(cases, half_of_the_records_is_not_enough);
-    tcase_add_test(cases, a_tie_elects_nobody_and_more_votes_break_it);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("partitioner", add_tests);
 }

@@ -2,6 +2,9 @@
 
 #include <check.h>
 #include <stdlib.h>
+#include <stdio.h>
+
+#include "suite.h"
 
 #define VIEW(literal) ((struct text){literal, sizeof(literal) - 1})
 
@@ -79,20 +82,17 @@ START_TEST(no_name_passes_for_several_words)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, what_commands_a_terminal_is_escaped);
+    tcase_add_test(tests, what_turns_a_line_around_or_is_not_seen_is_escaped);
+    tcase_add_test(tests, bytes_that_are_not_utf8_are_escaped);
+    tcase_add_test(tests, what_people_write_stays);
+    tcase_add_test(tests, a_json_document_stays_what_it_is);
+    tcase_add_test(tests, no_name_passes_for_several_words);
+}
+
 int main(void)
 {
-    TCase *cases = tcase_create("printable");
-    tcase_add_test(cases, what_commands_a_terminal_is_escaped);
-    tcase_add_test(cases, what_turns_a_line_around_or_is_not_seen_is_escaped);
-    tcase_add_test(cases, bytes_that_are_not_utf8_are_escaped);
-    tcase_add_test(cases, what_people_write_stays);
-    tcase_add_test(cases, a_json_document_stays_what_it_is);
-    tcase_add_test(cases, no_name_passes_for_several_words);
-    Suite *suite = suite_create("printable");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite("printable", add_tests);
 }

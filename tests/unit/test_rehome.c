@@ -1,6 +1,10 @@
 /* Partitions were added, and customers have moved to other lanes: what a lane makes of records that came
  * before. */
+#include <check.h>
+#include <stdio.h>
+
 #include "engine_fixture.h"
+#include "suite.h"
 
 /* What lanes had counted by then: the first records of the first log. */
 static size_t former_count;
@@ -207,10 +211,8 @@ START_TEST(a_lane_that_waits_at_its_limit_learns_that_it_was_sent_elsewhere)
 }
 END_TEST
 
-static Suite *suite(void)
+static void add_tests(TCase *tests)
 {
-    Suite *suite = suite_create("engine: customers who move");
-    TCase *tests = tcase_create("all");
     tcase_add_checked_fixture(tests, NULL, teardown);
     tcase_add_test(tests, former_keys_are_held_until_the_last_of_their_days_is_sealed);
     tcase_add_test(tests,
@@ -220,15 +222,9 @@ static Suite *suite(void)
                    what_was_passed_over_before_its_customer_moved_is_not_counted_in_the_lane_that_he_left);
     tcase_add_test(tests, on_a_sealed_day_the_index_tells_what_was_counted_before_its_customer_moved);
     tcase_add_test(tests, a_lane_that_waits_at_its_limit_learns_that_it_was_sent_elsewhere);
-    suite_add_tcase(suite, tests);
-    return suite;
 }
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("engine: customers who move", add_tests);
 }

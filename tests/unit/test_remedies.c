@@ -1,7 +1,8 @@
 #include "consumer/check.h"
 
 #include <check.h>
-#include <stdlib.h>
+
+#include "suite.h"
 
 static void expect(const char *remedy, const char *words)
 {
@@ -26,16 +27,13 @@ START_TEST(words_that_nobody_foresaw_get_the_general_advice)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, a_group_that_answers_late_is_no_matter_of_privileges);
+    tcase_add_test(tests, words_that_nobody_foresaw_get_the_general_advice);
+}
+
 int main(void)
 {
-    TCase *cases = tcase_create("remedies");
-    tcase_add_test(cases, a_group_that_answers_late_is_no_matter_of_privileges);
-    tcase_add_test(cases, words_that_nobody_foresaw_get_the_general_advice);
-    Suite *suite = suite_create("remedies");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("remedies", add_tests);
 }

@@ -1,10 +1,10 @@
 /* Texts of any bytes come out whole, escaped, and shortened between characters. */
 #include <check.h>
-#include <stdlib.h>
 
 #include "consumer/intern.h"
 #include "consumer/sentence.h"
 #include "rollup/json_text.h"
+#include "suite.h"
 
 static const char *as_json(struct text text)
 {
@@ -111,18 +111,15 @@ START_TEST(long_words_are_interned_as_short_ones_are)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tests)
 {
-    Suite *suite = suite_create("texts");
-    TCase *tests = tcase_create("texts");
     tcase_add_test(tests, characters_of_every_length_are_kept_and_what_is_none_is_replaced);
     tcase_add_test(tests, a_long_sentence_ends_between_characters);
     tcase_add_test(tests, control_characters_are_spelled_out);
     tcase_add_test(tests, long_words_are_interned_as_short_ones_are);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(void)
+{
+    return run_suite("texts", add_tests);
 }

@@ -1,7 +1,8 @@
 #include "consumer/timestamp.h"
 
 #include <check.h>
-#include <stdlib.h>
+
+#include "suite.h"
 
 static const char *written(int64_t time_us)
 {
@@ -66,18 +67,15 @@ START_TEST(an_integer_beyond_64_bits_is_no_time)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, times_are_written_in_utc_with_a_fraction_only_where_there_is_one);
+    tcase_add_test(tests, what_was_written_is_read_back);
+    tcase_add_test(tests, a_time_without_its_separators_or_its_offset_is_none);
+    tcase_add_test(tests, an_integer_beyond_64_bits_is_no_time);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("timestamp");
-    TCase *tcase = tcase_create("timestamp");
-    tcase_add_test(tcase, times_are_written_in_utc_with_a_fraction_only_where_there_is_one);
-    tcase_add_test(tcase, what_was_written_is_read_back);
-    tcase_add_test(tcase, a_time_without_its_separators_or_its_offset_is_none);
-    tcase_add_test(tcase, an_integer_beyond_64_bits_is_no_time);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("timestamp", add_tests);
 }

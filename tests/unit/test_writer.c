@@ -1,9 +1,9 @@
 #include <check.h>
 #include <poll.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 
 #include "../../rollup/writer.h"
+#include "suite.h"
 
 static void number(void *context, struct store_job *job)
 {
@@ -96,17 +96,14 @@ START_TEST(stopping_hands_every_job_back_and_begins_no_other)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tests)
 {
-    TCase *tests = tcase_create("writer");
     tcase_add_test(tests, jobs_are_done_in_the_order_submitted);
     tcase_add_test(tests, the_descriptor_is_readable_while_finished_jobs_wait);
     tcase_add_test(tests, stopping_hands_every_job_back_and_begins_no_other);
-    Suite *suite = suite_create("writer");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(void)
+{
+    return run_suite("writer", add_tests);
 }

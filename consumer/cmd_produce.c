@@ -431,16 +431,33 @@ static int conclude(const struct production *production, const struct generate_p
 /* --- the command
  * --------------------------------------------------------------------------------------------- */
 
-/* PARTITIONER_UNKNOWN: there is none of this name. Nobody asked for one: as the other producers do. */
-static enum partitioner choose_partitioner(const struct config *config, const char *name)
+/* PARTITIONER_UNKNOWN: there is none of this name, or none was named. */
+static enum partitioner partitioner_named(const char *name)
 {
     for (int i = 1; name && i < PARTITIONER_COUNT; i++)
         if (strcmp(name, partitioner_names[i]) == 0)
             return (enum partitioner)i;
-    if (name || config->kafka.partitioner != PARTITIONER_UNKNOWN)
-        return name ? PARTITIONER_UNKNOWN : config->kafka.partitioner;
-    enum partitioner learned = learned_partitioner(config, "usagebox produce");
-    return learned == PARTITIONER_UNKNOWN ? PARTITIONER_MURMUR2 : learned;
+    return PARTITIONER_UNKNOWN;
+}
+
+/* As the other producers do, where nobody says. PostgreSQL may be slow to answer, or not to be reached from
+ * here: it is asked only where the answer matters, and waited for, because events in the wrong partition are
+ * refused. */
+static void choose_partitioner(const struct production *production, const struct config *config)
+{
+    struct pg_failure failure;
+    enum partitioner partitioner = partitioner_named(production->choice->partitioner);
+    if (partitioner == PARTITIONER_UNKNOWN)
+        partitioner = config->kafka.partitioner;
+    bool matters = partitioner == PARTITIONER_UNKNOWN && sender_partition_count(production->sender) > 1;
+    if (matters && !learned_partitioner(config, "usagebox produce", &partitioner, &failure))
+        command_fail(
+            production->context, 0,
+            "PostgreSQL can't be asked which partitioner producers use, so it is murmur2 (--partitioner "
+            "names another): %s",
+            failure.detail);
+    sender_partition_by(production->sender,
+                        partitioner == PARTITIONER_UNKNOWN ? PARTITIONER_MURMUR2 : partitioner);
 }
 
 /* Ctrl-C ends the sending, not the waiting for what was sent; a second one ends all. */
@@ -461,13 +478,14 @@ static int send_all(struct production *production, const struct generate_plan *p
     return conclude(production, plan, code);
 }
 
-static int produce(struct production *production, const struct config *config, enum partitioner partitioner,
+static int produce(struct production *production, const struct config *config,
                    const struct generate_plan *plan, const char *path)
 {
     char error[SENDER_ERROR_BYTES];
-    production->sender = sender_new(config, production->topic, partitioner, on_report, production, error);
+    production->sender = sender_new(config, production->topic, on_report, production, error);
     if (!production->sender)
         return command_fail(production->context, EXIT_FAILED, "%s", error);
+    choose_partitioner(production, config);
     int code = send_all(production, plan, path);
     sender_free(production->sender);
     return code;
@@ -479,8 +497,7 @@ static int run(struct command_context *context, const struct config *config, con
     const struct choice *choice = chosen;
     struct generate_plan plan = {0};
     bool generate = choice->count > 0 || choice->duration_us > 0;
-    enum partitioner partitioner = choose_partitioner(config, choice->partitioner);
-    if (partitioner == PARTITIONER_UNKNOWN)
+    if (choice->partitioner && partitioner_named(choice->partitioner) == PARTITIONER_UNKNOWN)
         return command_fail(context, EXIT_USAGE,
                             "--partitioner: expected murmur2, crc32 or fnv1a, found \"%s\"",
                             choice->partitioner);
@@ -501,7 +518,7 @@ static int run(struct command_context *context, const struct config *config, con
                                       choice->timeout_us ? choice->timeout_us : default_timeout_us);
     if (choice->wait && !production.fates)
         return EXIT_FAILED;
-    code = produce(&production, config, partitioner, &plan, operand_count > 0 ? operands[0] : NULL);
+    code = produce(&production, config, &plan, operand_count > 0 ? operands[0] : NULL);
     fates_close(production.fates);
     return code;
 }
@@ -543,7 +560,7 @@ int cmd_produce(struct command_context *context, int argc, char **argv)
             "Publishes usage events: from FILE or standard input, one JSON object per line, or made up.\n"
             "An event without event_id or timestamp gets one. Ends when Kafka has acknowledged all. Where\n"
             "kafka.partitioner is auto, PostgreSQL is asked which one the other producers use; where it\n"
-            "can't be asked or does not know yet, it is murmur2.",
+            "can't be asked within ten seconds or does not know yet, it is murmur2.",
         .rows = rows,
     };
     return command_run(context, &options, argc, argv, run, &c);

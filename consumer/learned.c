@@ -1,7 +1,5 @@
 #include "learned.h"
 
-#include "../rollup/pg.h"
-
 static enum partitioner partitioner_named(struct text name)
 {
     for (int i = 1; i < PARTITIONER_COUNT; i++)
@@ -10,14 +8,26 @@ static enum partitioner partitioner_named(struct text name)
     return PARTITIONER_UNKNOWN;
 }
 
-enum partitioner learned_partitioner(const struct config *config, const char *name)
+/* One row in any case: of a table that is not there yet nothing is known, either. */
+static PGresult *ask(struct pg *pg)
+{
+    PG_RESULT *there = pg_query(pg, "SELECT to_regclass('public.setting') IS NOT NULL", NULL, 0);
+    if (!there)
+        return NULL;
+    return pg_query(pg,
+                    pg_bool(there, 0, 0)
+                        ? "SELECT coalesce((SELECT value FROM setting WHERE name = 'partitioner'), '')"
+                        : "SELECT ''",
+                    NULL, 0);
+}
+
+bool learned_partitioner(const struct config *config, const char *name, enum partitioner *found,
+                         struct pg_failure *failure)
 {
     struct pg pg = {0};
-    PG_RESULT *result = NULL;
-    if (pg_open(&pg, config->postgres.dsn, name))
-        result = pg_query(&pg, "SELECT value FROM setting WHERE name = 'partitioner'", NULL, 0);
-    bool learned = result && PQntuples(result) == 1;
-    enum partitioner found = learned ? partitioner_named(pg_text(result, 0, 0)) : PARTITIONER_UNKNOWN;
+    PG_RESULT *result = pg_open(&pg, config->postgres.dsn, name) ? ask(&pg) : NULL;
+    *found = result ? partitioner_named(pg_text(result, 0, 0)) : PARTITIONER_UNKNOWN;
+    *failure = pg.failure;
     pg_close(&pg);
-    return found;
+    return result;
 }

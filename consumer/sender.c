@@ -50,14 +50,14 @@ static bool open_topic(struct sender *sender, const struct config *config, const
     return sender->topic && ask_partition_count(sender, topic, error);
 }
 
-struct sender *sender_new(const struct config *config, const char *topic, enum partitioner partitioner,
-                          sender_report report, void *context, char error[SENDER_ERROR_BYTES])
+struct sender *sender_new(const struct config *config, const char *topic, sender_report report, void *context,
+                          char error[SENDER_ERROR_BYTES])
 {
     snprintf(error, SENDER_ERROR_BYTES, "out of memory");
     struct sender *sender = calloc(1, sizeof *sender);
     if (!sender)
         return NULL;
-    *sender = (struct sender){.partitioner = partitioner, .report = report, .context = context};
+    *sender = (struct sender){.partitioner = PARTITIONER_MURMUR2, .report = report, .context = context};
     if (open_topic(sender, config, topic, error))
         return sender;
     sender_free(sender);
@@ -76,6 +76,16 @@ void sender_free(struct sender *sender)
         rd_kafka_topic_destroy(sender->topic);
     kafka_handle_free(sender->producer);
     free(sender);
+}
+
+int32_t sender_partition_count(const struct sender *sender)
+{
+    return sender->partition_count;
+}
+
+void sender_partition_by(struct sender *sender, enum partitioner partitioner)
+{
+    sender->partitioner = partitioner;
 }
 
 static void tell(struct sender *sender, const rd_kafka_message_t *message)

@@ -13,11 +13,15 @@ typedef void (*sender_report)(void *context, uint64_t cookie, int32_t partition,
 
 struct sender;
 
-/* Asks the brokers for the topic's partitions first. partitioner: not PARTITIONER_UNKNOWN. config and topic
- * outlive it. NULL: error says why. */
-struct sender *sender_new(const struct config *config, const char *topic, enum partitioner partitioner,
-                          sender_report report, void *context, char error[SENDER_ERROR_BYTES]);
+/* Asks the brokers for the topic's partitions first. config and topic outlive it. NULL: error says why. */
+struct sender *sender_new(const struct config *config, const char *topic, sender_report report, void *context,
+                          char error[SENDER_ERROR_BYTES]);
 void sender_free(struct sender *sender);
+
+int32_t sender_partition_count(const struct sender *sender);
+
+/* How keys choose partitions; murmur2 unless said before the first send. Not PARTITIONER_UNKNOWN. */
+void sender_partition_by(struct sender *sender, enum partitioner partitioner);
 
 /* Copies and sends; waits while librdkafka's queue is full. key.bytes NULL: no key, any partition. Reports
  * come during sends and waits, that of a record that can't be sent at all during its own. */

@@ -1,6 +1,7 @@
 """`usagebox produce`: what is sent, where it comes to lie, and what it says about it."""
 import json
 import re
+import socket
 import time
 import uuid
 from collections import Counter
@@ -66,8 +67,20 @@ class TestSending:
 
     def test_it_needs_no_postgresql(self, make_scene):
         scene = make_scene(config={"kafka": {"partitioner": "auto"}, "postgres": {"dsn": "postgresql://127.0.0.1:1/x"}})
-        scene.usagebox.command("produce", stdin=lines(event(1)))
+        done = scene.usagebox.command("produce", stdin=lines(event(1)))
         assert [r.partition for r in sent(scene)] == [partition_of(b"acme-co", 3)]
+        assert "murmur2" in done.stderr and "--partitioner" in done.stderr
+
+    def test_a_postgresql_that_does_not_answer_is_waited_for_only_where_it_matters(self, make_scene):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            dsn = f"postgresql://127.0.0.1:{silent.getsockname()[1]}/x?connect_timeout=600"
+            scene = make_scene(partitions=1, config={"kafka": {"partitioner": "auto"}, "postgres": {"dsn": dsn}})
+            scene.usagebox.command("produce", stdin=lines(event(1)), timeout_s=120)
+            assert scene.usagebox.command("produce", "a", "b", check=False, timeout_s=60).returncode == 2
+            assert scene.usagebox.command("produce", "--timeout", "3s", check=False, timeout_s=60).returncode == 2
+            scene.topics.add_partitions(scene.topics.usage[0], 3)
+            scene.usagebox.command("produce", "--partitioner", "crc32", stdin=lines(event(2)), timeout_s=120)
+            assert len(sent(scene)) == 2
 
     def test_a_missing_id_and_timestamp_are_minted(self, scene):
         line = '{"customer_id":"c","meter":"m","quantity":1}'

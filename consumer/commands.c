@@ -130,7 +130,8 @@ int commands_dispatch(struct command_context *context, const struct command *tab
     if (outcome == OPTIONS_WRONG)
         return EXIT_USAGE;
     bool help = outcome == OPTIONS_PARSED && first < argc && strcmp(argv[first], "help") == 0;
-    if (outcome == OPTIONS_HELP || (help && first + 1 == argc)) {
+    bool topic = help && first + 1 < argc && strcmp(argv[first + 1], "help") != 0;
+    if (outcome == OPTIONS_HELP || (help && !topic)) {
         print_commands(context, table, about, stdout);
         return EXIT_DONE;
     }

@@ -1,6 +1,8 @@
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
 
@@ -42,9 +44,24 @@ static int finish(struct command_context *context, int exit_code)
     return exit_code ? exit_code : command_fail(context, EXIT_FAILED, "can't write to standard output");
 }
 
+/* Of the three that every program has, those that were closed would be given to the next sockets, and what is
+ * printed or logged would go to PostgreSQL or Kafka. Opened the other way round, they fail as closed ones do.
+ */
+static bool hold_standard_files(void)
+{
+    static const int modes[] = {
+        [STDIN_FILENO] = O_WRONLY, [STDOUT_FILENO] = O_RDONLY, [STDERR_FILENO] = O_RDONLY};
+    for (int file = STDIN_FILENO; file <= STDERR_FILENO; file++)
+        if (fcntl(file, F_GETFD) < 0 && open("/dev/null", modes[file]) != file)
+            return false;
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     struct command_context context = {.name = "usagebox"};
+    if (!hold_standard_files())
+        return EXIT_FAILED;
     signal(SIGPIPE, SIG_IGN); /* a closed connection or pipe is an error to handle, not the end */
     if (argc > 1 && strcmp(argv[1], "--version") == 0)
         return finish(&context, print_version());

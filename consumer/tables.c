@@ -166,19 +166,27 @@ json_t *table_json(const struct table *table)
     return rows;
 }
 
-bool json_write(const json_t *value, size_t flags, FILE *out)
+/* False: out of memory. Whether it was written, out remembers. */
+static bool put(const json_t *value, size_t flags, FILE *out)
 {
     char *document = value ? json_dumps(value, flags) : NULL;
     if (!document)
         return false;
     printable_write(PRINTABLE_JSON_DOCUMENT, text_of(document), out);
     free(document);
-    return fputc('\n', out) != EOF && !ferror(out);
+    fputc('\n', out);
+    return true;
+}
+
+bool json_write(const json_t *value, size_t flags, FILE *out)
+{
+    return put(value, flags, out) && !ferror(out);
 }
 
 bool json_print(json_t *value, FILE *out)
 {
-    bool printed = json_write(value, JSON_INDENT(2) | JSON_PRESERVE_ORDER, out);
+    bool made = put(value, JSON_INDENT(2) | JSON_PRESERVE_ORDER, out);
     json_decref(value);
-    return printed && fflush(out) == 0;
+    fflush(out);
+    return made;
 }

@@ -38,8 +38,8 @@ json_t *table_json(const struct table *table);
  * command. False: out of memory or out failed. */
 bool json_write(const json_t *value, size_t flags, FILE *out);
 
-/* Prints value and a newline, indented, keys in their order, and frees it. False: out of memory or out
- * failed. */
+/* Prints value and a newline, indented, keys in their order, and frees it. False: out of memory; whether out
+ * failed is for ferror() to say. */
 bool json_print(json_t *value, FILE *out);
 
 #endif

@@ -14,6 +14,7 @@ from oracle import partition_of
 from process import BINARY
 from psycopg2 import sql
 from psycopg2.errors import UniqueViolation
+from stack import wait_until
 
 
 @pytest.fixture
@@ -205,6 +206,28 @@ class TestSeal:
         done = scene.usagebox.command("seal", "--wait", "300ms", check=False)
         assert done.returncode == 1 and "another process is sealing" in done.stderr
         other.close()
+
+
+class TestStandardFiles:
+    def test_a_full_disk_behind_standard_output_is_told_and_fails(self, scene):
+        for command in ("status", "verify", "seal", "offsets list", "dead-letters list", "ceilings list", "ceilings apply"):
+            for options in ([], ["--json"]):
+                with open("/dev/full", "w") as full:
+                    done = subprocess.run([BINARY, *command.split(), "-c", scene.config_path, *options], stdout=full,
+                                          stderr=subprocess.PIPE, text=True, timeout=60)
+                assert done.returncode == 1 and done.stderr.endswith(": can't write to standard output\n"), done.stderr
+
+    def test_closed_ones_are_given_to_no_server(self, scene):
+        """What is logged would go to the socket that has standard error's number."""
+        scene.configure({"http": {"listen": ""}, "log": {"level": "debug"}})
+        line = f"exec {BINARY} run -c {scene.config_path} <&- >&- 2>&-"
+        with subprocess.Popen(["/bin/sh", "-c", line]) as process:
+            try:
+                wait_until(lambda: scene.value("SELECT count(*) FROM consumer_offset WHERE owner <> ''") == 3, 30, "lanes")
+                assert {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
+            finally:
+                process.terminate()
+        assert process.returncode == 0
 
 
 class TestDeadLetters:

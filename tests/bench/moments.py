@@ -1,6 +1,8 @@
 """What happens once in a while: the first commit after a takeover, a backlog of a sealed day, flags while draining, two
-processes on one backlog."""
+processes on one backlog, and a takeover that restores millions of dedupe keys."""
 import datetime
+import os
+import re
 import time
 
 from stack import wait_until
@@ -10,12 +12,16 @@ from throughput import DRAIN_LIMIT_S, PARTITIONS, Place, first_lane_s
 from topics import Topics
 
 SEALED_DAYS_AGO = 5
+RESTORED_KEYS = 6000000
+SEGMENT_KEYS = 10000  # about what a lane accepts in a second when six share 60,000 events/s
+KEY_BYTES = 20
 
 
 def measure(stack, directory, events):
     return {"takeover_to_first_commit_s": _with_place(stack, directory, {"batch": {"max_delay": "10ms"}}, _first_commit),
             **_with_place(stack, directory, {"ceilings": ceilings()}, _drain_with_flags, events),
             "sealed_backlog_events_per_s": _with_place(stack, directory, {}, _drain_sealed, events // 5),
+            **_with_place(stack, directory, {}, _restore_keys),
             "drained_by_one_events_per_s": _with_place(stack, directory, {}, _drain_by, 1, events),
             "drained_by_two_events_per_s": _with_place(stack, directory, {}, _drain_by, 2, events)}
 
@@ -80,6 +86,40 @@ def _drain_sealed(place, events):
     process = place.usagebox.start(ready=False)
     _await_consumed(place, 2 * events)
     return events / (time.time() - first_lane_s(process))
+
+
+def _restore_keys(place):
+    """From the start of the process until all lanes run: beside lanes that have next to no dedupe keys, with millions."""
+    _produce(place, 1000, 1, _noon(1))
+    process = place.usagebox.start(ready=False)
+    _await_consumed(place, 1000)
+    assert process.terminate() == 0, process.log()
+    empty_s = _all_lanes_s(place)
+    _fill_segments(place, RESTORED_KEYS)
+    full_s = _all_lanes_s(place)
+    return {"takeover_without_keys_s": empty_s, f"takeover_with_{RESTORED_KEYS}_keys_s": full_s,
+            "takeover_restores_keys_per_s": RESTORED_KEYS / (full_s - empty_s)}
+
+
+def _all_lanes_s(place):
+    process = place.usagebox.start(ready=False)
+    wait_until(lambda: process.log().count("lane runs") == PARTITIONS, DRAIN_LIMIT_S, "all lanes to run")
+    log = process.log()
+    assert process.terminate() == 0, log
+    times = re.findall(r'time=(\S+)Z level=info msg="(?:usagebox|lane) runs', log)
+    first, *_, last = sorted(map(datetime.datetime.fromisoformat, times))
+    return (last - first).total_seconds()
+
+
+def _fill_segments(place, keys):
+    """As batches of an open day leave them, but for what the keys are of."""
+    with place.cursor() as cursor:
+        cursor.execute("SELECT max(batch_id) FROM batch_ledger")
+        batch_id, = cursor.fetchone()
+        for number in range(keys // SEGMENT_KEYS):
+            cursor.execute(f"INSERT INTO dedupe_segment_{_noon(1):%Y%m%d} (lane, batch_id, keys) VALUES (%s, %s, %s)",
+                           (number % PARTITIONS, batch_id, os.urandom(SEGMENT_KEYS * KEY_BYTES)))
+        cursor.execute("CHECKPOINT")
 
 
 def _drain_by(place, count, events):

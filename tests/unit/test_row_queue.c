@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "suite.h"
+
 static struct row_pool pool;
 static struct row_queue queue;
 
@@ -127,21 +129,18 @@ START_TEST(rows_can_outlive_their_pool)
 }
 END_TEST
 
+static void add_tests(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, NULL, teardown);
+    tcase_add_test(tests, rows_come_out_as_they_went_in);
+    tcase_add_test(tests, the_first_rows_are_moved_out_and_the_rest_goes_on);
+    tcase_add_test(tests, a_steady_stream_uses_the_same_memory_over_and_over);
+    tcase_add_test(tests, memory_that_no_batch_has_needed_for_long_is_given_back);
+    tcase_add_test(tests, a_row_larger_than_a_block_has_one_of_its_own);
+    tcase_add_test(tests, rows_can_outlive_their_pool);
+}
+
 int main(void)
 {
-    Suite *suite = suite_create("row queue");
-    TCase *tcase = tcase_create("row queue");
-    tcase_add_checked_fixture(tcase, NULL, teardown);
-    tcase_add_test(tcase, rows_come_out_as_they_went_in);
-    tcase_add_test(tcase, the_first_rows_are_moved_out_and_the_rest_goes_on);
-    tcase_add_test(tcase, a_steady_stream_uses_the_same_memory_over_and_over);
-    tcase_add_test(tcase, memory_that_no_batch_has_needed_for_long_is_given_back);
-    tcase_add_test(tcase, a_row_larger_than_a_block_has_one_of_its_own);
-    tcase_add_test(tcase, rows_can_outlive_their_pool);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("row queue", add_tests);
 }

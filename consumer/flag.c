@@ -238,14 +238,6 @@ size_t flag_put_sequence(char *out, struct text value, struct flag_sequence sequ
     return value.length + (size_t)length;
 }
 
-struct text flag_with_sequence(struct arena *arena, struct text value, struct flag_sequence sequence)
-{
-    char *out = arena_alloc(arena, value.length + FLAG_SEQUENCE_BYTES);
-    if (!out)
-        return (struct text){NULL, 0};
-    return (struct text){out, (uint32_t)flag_put_sequence(out, value, sequence)};
-}
-
 /* The trace */
 
 struct trace {

@@ -4,14 +4,12 @@
 #define UB_FLAG_H
 
 #include "decision.h"
-#include "flag_sink.h"
 
 /* The message's key, ["customer","ceiling",{scope}], into the arena. bytes NULL: out of memory. */
 struct text flag_key(struct arena *arena, struct text customer_id, struct text ceiling, struct text scope);
 
-/* The message's value without `sequence`, which flag_with_sequence() puts in; topics: names by index. */
+/* The message's value without `sequence`, which flag_book_due() puts in; topics: names by index. */
 struct text flag_value(struct arena *arena, const struct decision *decision, const char *const *topics);
-struct text flag_with_sequence(struct arena *arena, struct text value, struct flag_sequence sequence);
 
 /* decision_trace: {"flag":{…the message without sequence…},"rule":{…},"counter":{"before":…,"after":…},
  * "policy_metadata":{…},"timings":{…}}. */

@@ -3,6 +3,7 @@
 #define UB_FLAG_MESSAGE_H
 
 #include "flag.h"
+#include "flag_sink.h"
 
 enum { FLAG_DECISION_ID_BYTES = 32, FLAG_SEQUENCE_BYTES = 64 };
 

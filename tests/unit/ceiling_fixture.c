@@ -145,7 +145,7 @@ static bool restore_change(void *context, const struct ceiling_change *change)
                             : ceiling_book_restore_counter(context, &change->counter);
 }
 
-bool restore(struct ceiling_book *heir, struct ceiling_book *book)
+bool restore_all(struct ceiling_book *heir, struct ceiling_book *book)
 {
     return ceiling_book_changes(book, 0, restore_change, heir);
 }

@@ -37,6 +37,6 @@ const char *changes(struct ceiling_book *book, uint64_t mark);
 const char *states(const struct ceiling_book *book);
 
 /* As if all that the book ever changed had been stored. Nothing of it may have been committed. */
-bool restore(struct ceiling_book *heir, struct ceiling_book *book);
+bool restore_all(struct ceiling_book *heir, struct ceiling_book *book);
 
 #endif

@@ -447,7 +447,7 @@ START_TEST(a_restored_book_goes_on_where_the_other_one_was)
     rule("cap", "*", PERIOD_DAY, 10);
     use("acme", 11, NOW_US);
     struct ceiling_book *heir = ceiling_book_new(3, (struct lookup_seed){{1, 2}});
-    ck_assert(restore(heir, book));
+    ck_assert(restore_all(heir, book));
     ceiling_book_use(heir, catalogue);
     ck_assert(ceiling_book_judge(heir, DECIDED_BY_CEILINGS, NOW_US, hear, NULL));
     ck_assert_uint_eq(heard_count(), 1);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "suite.h"
+#include "with_sequence.h"
 
 static struct arena arena;
 static const char *const topics[] = {"usage", "late-usage"};
@@ -77,7 +78,7 @@ START_TEST(a_crossing_reads_as_documented)
     struct decision decision = crossed();
     struct text value = flag_value(&arena, &decision, topics);
     ck_assert_str_eq(terminated(value), HEAD TAIL);
-    ck_assert_str_eq(terminated(flag_with_sequence(&arena, value, (struct flag_sequence){12, 88123})),
+    ck_assert_str_eq(terminated(with_sequence(&arena, value, (struct flag_sequence){12, 88123})),
                      HEAD ",\"sequence\":[12,88123]" TAIL);
 }
 END_TEST
@@ -145,7 +146,7 @@ START_TEST(a_sequence_goes_behind_the_brace_of_what_others_wrote)
          "more\"}"}};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         ck_assert_str_eq(
-            terminated(flag_with_sequence(&arena, text_of(others[i][0]), (struct flag_sequence){1, 2})),
+            terminated(with_sequence(&arena, text_of(others[i][0]), (struct flag_sequence){1, 2})),
             others[i][1]);
 }
 END_TEST
@@ -227,7 +228,7 @@ START_TEST(a_message_is_read_back)
 {
     struct decision decision = crossed();
     struct text value =
-        flag_with_sequence(&arena, flag_value(&arena, &decision, topics), (struct flag_sequence){1, 2});
+        with_sequence(&arena, flag_value(&arena, &decision, topics), (struct flag_sequence){1, 2});
     struct flag_message message;
     ck_assert_int_eq(flag_parse(&arena, value, &message), FLAG_READ);
     ck_assert(text_equal(message.decision_id, TEXT("00112233445566778899aabbccddeeff")));

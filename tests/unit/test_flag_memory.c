@@ -151,7 +151,6 @@ START_TEST(values_that_find_no_memory_are_none)
     ck_assert_ptr_null(flag_value(&arena, &decision, topics).bytes);
     ck_assert_ptr_null(flag_key(&arena, decision.customer_id, decision.ceiling, decision.scope).bytes);
     ck_assert_ptr_null(flag_trace(&arena, &decision, TEXT("{}")).bytes);
-    ck_assert_ptr_null(flag_with_sequence(&arena, TEXT("{}"), (struct flag_sequence){1, 1}).bytes);
     fail_no_allocation();
     arena_free(&arena);
 }

@@ -4,6 +4,7 @@
 #include "consumer/flag.h"
 #include "consumer/flag_book.h"
 #include "suite.h"
+#include "with_sequence.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -190,7 +191,7 @@ static void do_zombie(void)
     struct decision decision = decision_of(key, 1 + (int)pick((unsigned)model.desired[key] + 3));
     struct text value = {NULL, 0};
     if (pick(8))
-        value = flag_with_sequence(&arena, value_of(&decision), sequence);
+        value = with_sequence(&arena, value_of(&decision), sequence);
     append(message_of(key, value, sequence));
 }
 

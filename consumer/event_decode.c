@@ -577,6 +577,7 @@ enum refusal event_decode(struct decoder *decoder, const struct record *record, 
     decoder->repeated = NO_FIELD;
     decoder->unknown_count = 0;
     enum refusal reason = read_document(decoder);
+#pragma GCC unroll 10
     for (size_t i = 0; reason == REFUSAL_NONE && i < sizeof steps / sizeof *steps; i++)
         reason = steps[i](decoder, event);
     return reason == REFUSAL_NONE ? check_age(decoder, now_us, event) : reason;

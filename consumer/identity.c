@@ -109,10 +109,13 @@ static inline char *join_text(char *out, const struct identity_secret *secret, s
         siphash_end(own, words);
         return join(join(out, words[0], 8), words[1], 8);
     }
-    size_t left = text.length;
-    for (; left >= WORD_BYTES; left -= WORD_BYTES, text.bytes += WORD_BYTES)
-        out = join(out, siphash_load(text.bytes), WORD_BYTES);
-    return left > 0 ? join(out, siphash_load_part(text.bytes, left), left) : out;
+    if (text.length < WORD_BYTES)
+        return join(out, text_load_part(text.bytes, text.length), text.length);
+    size_t last = text.length - WORD_BYTES; /* the last word may overlap the one before */
+    for (size_t at = 0; at < last; at += WORD_BYTES)
+        memcpy(out + at, text.bytes + at, WORD_BYTES);
+    memcpy(out + last, text.bytes + last, WORD_BYTES);
+    return out + text.length;
 }
 
 static char *join_key(char *out, const struct identity_secret *secret, const struct event *event)

@@ -123,16 +123,9 @@ uint64_t lookup_mix(uint64_t hash, uint64_t more)
 
 uint64_t lookup_text(uint64_t hash, struct text text)
 {
-    size_t at = 0;
-    uint64_t word;
-    for (; at + sizeof word <= text.length; at += sizeof word) {
-        memcpy(&word, text.bytes + at, sizeof word);
-        hash = lookup_mix(hash, word);
-    }
-    word = 0;
-    if (at < text.length)
-        memcpy(&word, text.bytes + at, text.length - at);
-    return lookup_mix(lookup_mix(hash, word), text.length);
+    for (uint32_t at = 0; at + 8 <= text.length; at += 8)
+        hash = lookup_mix(hash, text_load_word(text.bytes + at));
+    return lookup_mix(lookup_mix(hash, text_load_rest(text)), text.length);
 }
 
 uint64_t lookup_keyed(struct lookup_seed seed, struct text text)

@@ -4,9 +4,7 @@
 #ifndef UB_SIPHASH_H
 #define UB_SIPHASH_H
 
-#include <endian.h>
-#include <stdint.h>
-#include <string.h>
+#include "text.h"
 
 enum { SIPHASH_KEY_BYTES = 16 };
 
@@ -15,28 +13,6 @@ struct siphash {
     uint64_t pending; /* the last size_bytes % 8 bytes, low first, zeros above */
     uint64_t size_bytes;
 };
-
-static inline uint64_t siphash_load(const void *bytes)
-{
-    uint64_t word;
-    memcpy(&word, bytes, sizeof word);
-    return le64toh(word);
-}
-
-/* count < 8 bytes as the low ones of a word, without reading behind them. */
-static inline uint64_t siphash_load_part(const char *bytes, size_t count)
-{
-    const uint8_t *at = (const uint8_t *)bytes;
-    if (count >= 4) {
-        uint32_t first, last;
-        memcpy(&first, at, sizeof first);
-        memcpy(&last, at + count - sizeof last, sizeof last);
-        return le32toh(first) | (uint64_t)le32toh(last) << 8 * (count - sizeof last);
-    }
-    if (count == 0)
-        return 0;
-    return at[0] | (uint64_t)at[count / 2] << 8 * (count / 2) | (uint64_t)at[count - 1] << 8 * (count - 1);
-}
 
 static inline uint64_t siphash_rotate(uint64_t word, int bits)
 {
@@ -68,7 +44,7 @@ static inline void siphash_word(struct siphash *h, uint64_t word)
 
 static inline struct siphash siphash_begin(const uint8_t key[SIPHASH_KEY_BYTES])
 {
-    uint64_t low = siphash_load(key), high = siphash_load(key + 8);
+    uint64_t low = text_load_word(key), high = text_load_word(key + 8);
     return (struct siphash){.v = {low ^ UINT64_C(0x736f6d6570736575), high ^ UINT64_C(0x646f72616e646f83),
                                   low ^ UINT64_C(0x6c7967656e657261), high ^ UINT64_C(0x7465646279746573)}};
 }
@@ -91,16 +67,16 @@ static inline void siphash_put_bytes(struct siphash *h, const char *bytes, size_
     size_t left = count;
     if (held_bits == 0)
         for (; left >= 8; left -= 8, bytes += 8)
-            siphash_word(h, siphash_load(bytes));
+            siphash_word(h, text_load_word(bytes));
     else
         for (; left >= 8; left -= 8, bytes += 8) {
-            uint64_t word = siphash_load(bytes);
+            uint64_t word = text_load_word(bytes);
             siphash_word(h, h->pending | word << held_bits);
             h->pending = word >> (64 - held_bits);
         }
     h->size_bytes += count - left;
     if (left > 0)
-        siphash_put(h, siphash_load_part(bytes, left), (unsigned)left);
+        siphash_put(h, text_load_part(bytes, left), (unsigned)left);
 }
 
 /* The first word of the hash in out[0]. */

@@ -67,9 +67,7 @@ EACH_WAY void begin(struct sides *s, const uint8_t key[SIPHASH_KEY_BYTES], const
         size_t whole = text.length / 8;
         s->bytes[i] = text.bytes;
         s->whole[i] = whole;
-        s->last[i] = (uint64_t)text.length << 56;
-        if (text.length % 8)
-            s->last[i] |= siphash_load_part(text.bytes + 8 * whole, text.length % 8);
+        s->last[i] = (uint64_t)text.length << 56 | text_load_rest(text);
         s->least = whole < s->least ? whole : s->least;
         s->most = whole > s->most ? whole : s->most;
     }
@@ -81,7 +79,7 @@ EACH_WAY void begin(struct sides *s, const uint8_t key[SIPHASH_KEY_BYTES], const
 
 EACH_WAY uint64_t common_word(const struct sides *s, int i, size_t at)
 {
-    return siphash_load(s->bytes[i] + 8 * at);
+    return text_load_word(s->bytes[i] + 8 * at);
 }
 
 EACH_WAY void put_common(const struct sides *s, lanes v[GROUPS][4])
@@ -98,7 +96,7 @@ EACH_WAY void put_common(const struct sides *s, lanes v[GROUPS][4])
 
 EACH_WAY uint64_t rest_word(const struct sides *s, int i, size_t at)
 {
-    return at < s->whole[i] ? siphash_load(s->bytes[i] + 8 * at) : s->last[i];
+    return at < s->whole[i] ? text_load_word(s->bytes[i] + 8 * at) : s->last[i];
 }
 
 EACH_WAY uint64_t goes_on(const struct sides *s, int i, size_t at)

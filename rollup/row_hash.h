@@ -48,17 +48,9 @@ static inline void row_hash_word(struct row_hash *h, uint64_t word)
  * neighbours. */
 static inline void row_hash_text(struct row_hash *h, struct text text)
 {
-    uint32_t left = text.length;
-    const char *bytes = text.bytes;
-    uint64_t word;
-    for (; left >= sizeof word; left -= (uint32_t)sizeof word, bytes += sizeof word) {
-        memcpy(&word, bytes, sizeof word);
-        row_hash_word(h, word);
-    }
-    word = (uint64_t)text.length << 56;
-    if (left > 0)
-        memcpy(&word, bytes, left);
-    row_hash_word(h, word);
+    for (uint32_t at = 0; at + 8 <= text.length; at += 8)
+        row_hash_word(h, text_load_word(text.bytes + at));
+    row_hash_word(h, (uint64_t)text.length << 56 | text_load_rest(text));
 }
 
 static inline uint64_t row_hash_end(struct row_hash h)

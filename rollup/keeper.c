@@ -8,17 +8,20 @@
 #include "../consumer/log.h"
 #include "chore.h"
 #include "migrate.h"
+#include "old_counters.h"
 #include "owner.h"
 #include "repartition.h"
 #include "seal.h"
 #include "../consumer/system_clock.h"
 
 enum { PAUSE_MS = 15000, REPARTITION_PAUSE_MS = 1000, LATE_S = 15 * 60, ALERT_EVERY_S = 3600 };
+enum { COUNTERS_EVERY_S = 3600, COUNTERS_TRIES = 20 };
 
 struct keeper {
     struct keeper_options options;
     struct chore *chore;
-    int64_t alerted_at_s; /* monotonic; 0: never */
+    int64_t alerted_at_s;  /* monotonic; 0: never */
+    int64_t counters_at_s; /* likewise: when no old counters were left */
 
     pthread_mutex_t lock;
     struct keeper_report report;
@@ -151,6 +154,21 @@ static bool rehome_lanes(struct chore *chore, struct pg *pg)
     return true;
 }
 
+/* What is left goes with the next turn, so that seals don't wait. */
+static bool drop_counters(struct keeper *keeper, struct chore *chore, struct pg *pg)
+{
+    int64_t now_s = system_steady_us() / 1000000;
+    bool left = true;
+    if (keeper->counters_at_s != 0 && now_s - keeper->counters_at_s < COUNTERS_EVERY_S)
+        return true;
+    for (int i = 0; i < COUNTERS_TRIES && left && !chore_is_stopping(chore); i++)
+        if (!old_counters_drop(pg, &left))
+            return false;
+    if (!left)
+        keeper->counters_at_s = now_s;
+    return true;
+}
+
 /* What fails does not keep the others from being done. */
 static bool turn(void *self, struct chore *chore, struct pg *pg)
 {
@@ -159,9 +177,11 @@ static bool turn(void *self, struct chore *chore, struct pg *pg)
     bool rehomed = pg_is_open(pg) && rehome_lanes(chore, pg);
     bool sealed = pg_is_open(pg) && seal_days(keeper, chore, pg);
     bool dropped = pg_is_open(pg) && seal_drop_segments(pg, log_dropped, NULL);
-    if (made && rehomed && sealed && dropped)
+    bool counters = pg_is_open(pg) && drop_counters(keeper, chore, pg);
+    bool done = made && rehomed && sealed && dropped && counters;
+    if (done)
         report_turn(keeper);
-    return made && rehomed && sealed && dropped;
+    return done;
 }
 
 struct keeper *keeper_start(const struct keeper_options *options)

@@ -1,7 +1,7 @@
 /* What has to be done beside the pipeline, by a thread of `usagebox run` with a connection as owner:
- * partitions ahead of need, seals (seal.h), dropping the dedupe segments that nobody needs any more. Every
- * process runs one; they don't get in each other's way. It logs what it does, and alerts while seals are
- * delayed. */
+ * partitions ahead of need, seals (seal.h), dropping the dedupe segments and the counters that nobody needs
+ * any more. Every process runs one; they don't get in each other's way. It logs what it does, and alerts
+ * while seals are delayed. */
 #ifndef UB_KEEPER_H
 #define UB_KEEPER_H
 

@@ -162,6 +162,31 @@ class TestStoppedLanes:
         scene.usagebox.command("verify")
 
 
+def test_counters_go_forty_days_after_their_period_by_two_clocks(make_scene):
+    """What is read says which day it is, too: a server's clock alone does not take away what still counts."""
+    scene = make_scene(partitions=1).migrate()
+    scene.query("INSERT INTO ceiling_usage SELECT 0, 'c-' || days, 'm', period, '{}', now() - days * interval '1 day' - "
+                "('1 ' || period)::interval, 1 FROM (VALUES (0), (39.9), (40.1), (400)) d(days), "
+                "(VALUES ('hour'), ('day'), ('month')) p(period)")
+    scene.query("INSERT INTO ceiling_usage SELECT 0, 'many', 'm', 'hour', '{}', now() - interval '99 days' - n * interval '1 s', 1 "
+                "FROM generate_series(1, 120000) n")
+
+    def await_kept(read_through, *customers):
+        scene.query("INSERT INTO consumer_offset (topic, kafka_partition, seen_through) VALUES ('other', 0, now() + %s) ON "
+                    "CONFLICT (topic, kafka_partition) DO UPDATE SET seen_through = excluded.seen_through", read_through)
+        process = scene.usagebox.start()
+        wait_until(lambda: {row[0] for row in scene.query("SELECT DISTINCT customer_id FROM ceiling_usage")} ==
+                   set(customers), 30, f"counters of {customers} alone")
+        wait_until(lambda: scene.value("SELECT max(seen_through) > now() - interval '1 hour' FROM consumer_offset WHERE "
+                                       "topic <> 'other'"), 30, "the lane to be read")
+        process.kill9()
+
+    await_kept(timedelta(days=-350), "c-0", "c-39.9", "c-40.1", "many")
+    await_kept(timedelta(0), "c-0", "c-39.9")
+    assert scene.value("SELECT count(*) FROM ceiling_usage") == 6
+    scene.usagebox.command("verify")
+
+
 class TestReplay:
     def dead(self, scene):
         return json.loads(scene.usagebox.command("dead-letters", "list", "--json").stdout)["dead_letters"]

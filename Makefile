@@ -94,8 +94,13 @@ $(1)/libshell-without-kafka.a: $(1)/libshell.a
 $(1)/integration/kafka_failing_test: $(1)/tests/integration/kafka_failing_test.o $(1)/libunit.a $(1)/libshell-without-kafka.a $(1)/libcore.a
 	@mkdir -p $$(@D)
 	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(LIBS) -o $$@
-$(1)/integration/store_failing_test: $(1)/tests/integration/store_failing_test.o $(1)/libshell-without-pq.a $(1)/libcore.a
+$(1)/integration/store_failing_test: $(1)/tests/integration/store_failing_test.o $(1)/tests/integration/store_fixture.o \
+                                     $(1)/libunit.a $(1)/libshell-without-pq.a $(1)/libcore.a
 	@mkdir -p $$(@D)
+	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(LIBS) -o $$@
+$(1)/integration/store_%: $(1)/tests/integration/store_%.o $(1)/tests/integration/store_fixture.o $(1)/libunit.a \
+                          $(1)/libshell.a $(1)/libcore.a
+	$$(begin)
 	$$(CC) $(2) $$^ -lcheck -lsubunit -lrt $$(LIBS) -o $$@
 $(1)/integration/%: $(1)/tests/integration/%.o $(1)/libshell.a $(1)/libcore.a
 	$$(begin)

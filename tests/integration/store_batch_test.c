@@ -1,12 +1,13 @@
 /* Batches to a real PostgreSQL: what lands, what is refused, what is dropped. */
-#include "../../rollup/postgres_store_parts.h"
-#include "store_fixture.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "rollup/postgres_store_parts.h"
+#include "one_lane.h"
 
 START_TEST(a_batch_lands_in_all_its_tables_or_in_none)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     take(store, 1, &taken);
     ck_assert(taken.lane.offsets[0].fresh);
     open_batch(batch, &taken);
@@ -61,9 +62,6 @@ START_TEST(a_batch_lands_in_all_its_tables_or_in_none)
         "0|-1",
         "SELECT concat_ws('|', next_offset, last_offset) FROM consumer_offset WHERE topic = 'usage-eu' "
         "AND kafka_partition = 1");
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
@@ -99,9 +97,6 @@ static void assert_chain(const struct ledger_chain *chain, const char *sql)
 
 START_TEST(the_ledger_is_chained_over_batches_and_owners)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     struct ledger_chain chain = {0};
     for (int i = 0; i < 3; i++) {
         char id[16], where[64], sql[128];
@@ -123,16 +118,11 @@ START_TEST(the_ledger_is_chained_over_batches_and_owners)
     assert_chain(
         &chain,
         "SELECT encode(chain, 'hex') FROM consumer_offset WHERE topic = 'usage' AND kafka_partition = 2");
-    batch_free(batch);
-    postgres_store_free(store);
 }
 END_TEST
 
 START_TEST(offsets_that_do_not_add_up_are_not_committed)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     struct store_job job;
     take(store, 3, &taken);
     open_batch(batch, &taken);
@@ -142,17 +132,11 @@ START_TEST(offsets_that_do_not_add_up_are_not_committed)
     ck_assert_int_eq(commit_job(store, batch, 0, &job), STORE_FATAL);
     ck_assert_ptr_nonnull(strstr(job.detail, "accounted"));
     ck_assert_sql("0", "SELECT count(*) FROM usage_event WHERE kafka_partition = 3");
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 START_TEST(streamed_and_late_rows_land_together)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     struct store_job job;
     take(store, 4, &taken);
     open_batch(batch, &taken);
@@ -171,18 +155,12 @@ START_TEST(streamed_and_late_rows_land_together)
     commit_job(store, batch, day, &job);
     ck_assert_done(job);
     ck_assert_sql("4", "SELECT count(*) FROM usage_event WHERE kafka_partition = 4");
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 /* The engine gives a batch up without telling the store; the next one streams into the same day. */
 START_TEST(rows_streamed_for_a_batch_that_was_given_up_never_land)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     struct store_job job;
     take(store, 5, &taken);
     for (int i = 0; i < 2; i++) {
@@ -201,18 +179,12 @@ START_TEST(rows_streamed_for_a_batch_that_was_given_up_never_land)
     accept_event(batch, &taken, &event);
     commit(store, batch, &taken);
     ck_assert_sql("kept", "SELECT string_agg(event_id, ',') FROM usage_event WHERE kafka_partition = 5");
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 /* Whether it streams rows itself or not. */
 START_TEST(a_batch_that_follows_one_that_was_given_up_is_committed_with_its_own_rows_alone)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     struct store_job job;
     int32_t lane = 43 + _i;
     take(store, lane, &taken);
@@ -228,17 +200,11 @@ START_TEST(a_batch_that_follows_one_that_was_given_up_is_committed_with_its_own_
     ck_assert_done(job);
     ck_assert_sql("kept", "SELECT string_agg(event_id, ',') FROM usage_event WHERE kafka_partition = %d",
                   lane);
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 START_TEST(what_was_streamed_is_dropped_when_another_job_comes)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     take(store, 6, &taken);
     open_batch(batch, &taken);
     struct event event = an_event("given-up", this_day_us());
@@ -250,17 +216,11 @@ START_TEST(what_was_streamed_is_dropped_when_another_job_comes)
     free(job.sealed_days);
     ck_assert_int_eq(commit_job(store, batch, day, &job), STORE_LOST);
     ck_assert_sql("0", "SELECT count(*) FROM usage_event WHERE kafka_partition = 6");
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 START_TEST(a_row_that_postgresql_refuses_is_told_apart_from_other_errors)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     struct store_job job;
     run_sql("ALTER TABLE usage_event ADD CONSTRAINT no_evil CHECK (event_id <> 'evil')");
     run_sql("ALTER TABLE usage_hourly ADD CONSTRAINT no_evil CHECK (customer_id <> 'evil')");
@@ -282,19 +242,15 @@ START_TEST(a_row_that_postgresql_refuses_is_told_apart_from_other_errors)
     ck_assert_sql("good", "SELECT event_id FROM usage_event WHERE kafka_partition = 7");
     run_sql(
         "ALTER TABLE usage_event DROP CONSTRAINT no_evil; ALTER TABLE usage_hourly DROP CONSTRAINT no_evil");
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 /* --- sealed days --- */
 
-static void commit_sealed(struct postgres_store *store, struct batch *batch, struct taken *taken,
-                          int64_t day_us)
+static void commit_sealed(int64_t day_us)
 {
     struct event first = an_event("first", day_us), other = first, defaulted = first, fresh = first;
-    open_batch(batch, taken);
+    open_batch(batch, &taken);
     defer_event(batch, &first, true); /* a repeat */
     other.quantity++;
     defer_event(batch, &other, true); /* the same id says something else */
@@ -306,7 +262,7 @@ static void commit_sealed(struct postgres_store *store, struct batch *batch, str
     defer_event(batch, &fresh, true); /* a repeat within the batch */
     fresh.event_id = TEXT("uncounted");
     defer_event(batch, &fresh, false);
-    commit(store, batch, taken);
+    commit(store, batch, &taken);
 }
 
 static void check_sealed(int32_t lane)
@@ -329,9 +285,6 @@ static void check_sealed(int32_t lane)
 /* With the index, and without it, as on a day whose index could not be built. */
 START_TEST(on_a_sealed_day_the_leaf_says_what_is_new)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     int32_t lane = 10 + _i;
     int64_t day_us = this_day_us() - (200 + _i) * DAY_US;
     take(store, lane, &taken);
@@ -344,7 +297,7 @@ START_TEST(on_a_sealed_day_the_leaf_says_what_is_new)
                 "event_id)', "
                 "to_char(to_timestamp(%" PRId64 "), 'YYYYMMDD')); END $$",
                 day_us / 1000000);
-    commit_sealed(store, batch, &taken, day_us);
+    commit_sealed(day_us);
     check_sealed(lane);
     taken_free(&taken);
     take(store, lane, &taken);
@@ -356,18 +309,12 @@ START_TEST(on_a_sealed_day_the_leaf_says_what_is_new)
     ck_assert(batch_settle(batch, (struct ceiling_origin){0, lane, 4}));
     commit(store, batch, &taken);
     ck_assert_sql("0", "SELECT count(*) FROM ceiling_pending WHERE lane = %d", lane);
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 /* Not even beside one that may be new, in the same batch. */
 START_TEST(on_a_sealed_day_what_may_not_be_new_is_a_repeat_or_a_dead_letter)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     struct event first = an_event("first", this_day_us() - 203 * DAY_US), other = first;
     take(store, 13, &taken);
     open_batch(batch, &taken);
@@ -388,18 +335,12 @@ START_TEST(on_a_sealed_day_what_may_not_be_new_is_a_repeat_or_a_dead_letter)
     ck_assert_sql("wrong_partition|3|moved", "SELECT concat_ws('|', reason, kafka_offset, detail) FROM "
                                              "dead_letter WHERE kafka_partition = 13");
     ck_assert_sql("2", "SELECT kafka_offset FROM event_conflict WHERE kafka_partition = 13");
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 /* The epoch is ours both times: the offsets tell. */
 START_TEST(a_batch_is_not_committed_twice)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     struct store_job job;
     take(store, 40, &taken);
     for (int i = 0; i < 2; i++) {
@@ -410,17 +351,11 @@ START_TEST(a_batch_is_not_committed_twice)
         free(job.fenced_lanes);
     }
     ck_assert_sql("1", "SELECT count(*) FROM usage_event WHERE kafka_partition = 40");
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 START_TEST(a_batch_adds_to_every_sum_of_those_before)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     take(store, 41, &taken);
     for (int i = 0; i < 2; i++) {
         char usage[] = "u0", correction[] = "c0";
@@ -443,18 +378,12 @@ START_TEST(a_batch_adds_to_every_sum_of_those_before)
     ck_assert_sql(
         "4|24898",
         "SELECT concat_ws('|', events, trim_scale(quantity)) FROM usage_run WHERE run_id = 'run-41'");
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 /* They are remembered so that they need not be written with each batch. */
 START_TEST(names_of_a_batch_that_failed_are_written_with_the_next)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     struct store_job job;
     take(store, 42, &taken);
     for (int i = 0; i < 2; i++) {
@@ -468,23 +397,18 @@ START_TEST(names_of_a_batch_that_failed_are_written_with_the_next)
     }
     ck_assert_sql("1", "SELECT count(*) FROM customer WHERE customer_id = 'newcomer'");
     ck_assert_sql("1", "SELECT count(*) FROM meter WHERE meter = 'new_meter'");
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 /* COMMIT of a transaction that failed succeeds, too. */
 START_TEST(a_commit_that_rolled_back_is_none)
 {
-    struct postgres_store *store = new_store();
     struct pg *pg = &store->pg;
     ck_assert_msg(store_connect(store) && store_begin(store, "BEGIN"), "%s", pg->failure.detail);
     ck_assert(!pg_run(pg, "SELECT 1 / 0"));
     ck_assert(!store_end(store));
     ck_assert_msg(strstr(pg->failure.detail, "rolled"), "%s", pg->failure.detail);
     ck_assert(store_begin(store, "BEGIN") && store_end(store));
-    postgres_store_free(store);
 }
 END_TEST
 
@@ -493,9 +417,6 @@ START_TEST(runs_that_begin_and_runs_that_go_on_are_counted_alike)
 {
     static const char *const runs[][3] = {
         {"r1", "r2", "r2"}, {"r2", "r3", "r2"}, {"r1", "r4", "r4"}, {"r0", "r5", "r6"}};
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     take(store, 43, &taken);
     for (int i = 0; i < 4 * 3; i++) {
         char id[16];
@@ -516,17 +437,11 @@ START_TEST(runs_that_begin_and_runs_that_go_on_are_counted_alike)
         "r6 steps 1",
         "SELECT string_agg(concat_ws(' ', run_id, meter, events), ', ' ORDER BY run_id, meter) FROM "
         "usage_run WHERE customer_id = 'runner' AND quantity = events");
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 START_TEST(rows_say_the_same_whether_columns_are_left_out_or_not)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     struct store_job job;
     uint16_t day = 0;
     take(store, 45, &taken);
@@ -552,14 +467,12 @@ START_TEST(rows_say_the_same_whether_columns_are_left_out_or_not)
                   "SELECT string_agg(concat_ws('|', event_id, user_id, context_window, credit_balance), ', ' "
                   "ORDER BY event_id) FROM usage_event WHERE kafka_partition = 45 AND plan_tier || corrects "
                   "|| reason = '' AND contractual_cap IS NULL AND model = 'claude-4.5-sonnet'");
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 static void add_tests(TCase *tests)
 {
+    tcase_add_checked_fixture(tests, open_store, close_store);
     tcase_add_test(tests, a_batch_lands_in_all_its_tables_or_in_none);
     tcase_add_test(tests, the_ledger_is_chained_over_batches_and_owners);
     tcase_add_test(tests, offsets_that_do_not_add_up_are_not_committed);

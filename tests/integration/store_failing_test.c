@@ -2,10 +2,13 @@
  * before the server has seen it, after the server has done it, or in libpq itself. Whoever then does what the
  * engine does (recover, take the lane over, go on from where its offsets stand) ends with every event once.
  * Linked with a store whose calls of libpq are those below. */
-#include "store_fixture.h"
-
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "store_fixture.h"
 
 enum fault { CUT_BEFORE, CUT_AFTER, OUT_OF_MEMORY, FAULTS };
 static const char *const fault_names[FAULTS] = {"cut before", "cut after", "out of memory"};

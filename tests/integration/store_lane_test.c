@@ -1,19 +1,18 @@
-/* Lanes taken over, restored, fenced and recovered on a real PostgreSQL. */
-#include "../../rollup/seal.h"
-#include "store_fixture.h"
+/* Lanes taken over, restored and fenced on a real PostgreSQL. */
+#include <stdio.h>
+#include <stdlib.h>
 
-#include <pthread.h>
-#include <unistd.h>
+#include "rollup/seal.h"
+#include "one_lane.h"
 
 /* --- fencing and takeover --- */
 
 START_TEST(an_owner_that_was_followed_is_fenced)
 {
-    struct postgres_store *old = new_store(), *young = new_store();
-    struct batch *batch = new_batch();
+    struct postgres_store *young = new_store();
     struct taken before, after;
     struct store_job job;
-    take(old, 20, &before);
+    take(store, 20, &before);
     /* as if the old owner's connection could not be ended */
     run_sql("UPDATE consumer_offset SET backend_pid = NULL WHERE kafka_partition = 20");
     take(young, 20, &after);
@@ -21,7 +20,7 @@ START_TEST(an_owner_that_was_followed_is_fenced)
     open_batch(batch, &before);
     struct event event = an_event("zombie", this_day_us());
     accept_event(batch, &before, &event);
-    ck_assert_int_eq(commit_job(old, batch, 0, &job), STORE_FENCED);
+    ck_assert_int_eq(commit_job(store, batch, 0, &job), STORE_FENCED);
     ck_assert_uint_eq(job.fenced_count, 1);
     ck_assert_int_eq(job.fenced_lanes[0], 20);
     free(job.fenced_lanes);
@@ -29,67 +28,58 @@ START_TEST(an_owner_that_was_followed_is_fenced)
     open_batch(batch, &after);
     accept_event(batch, &after, &event);
     commit(young, batch, &after);
-    batch_free(batch);
     taken_free(&before);
     taken_free(&after);
-    postgres_store_free(old);
     postgres_store_free(young);
 }
 END_TEST
 
 START_TEST(a_former_owner_that_is_well_keeps_its_connection)
 {
-    struct postgres_store *old = new_store(), *young = new_store();
-    struct batch *batch = new_batch();
+    struct postgres_store *young = new_store();
     struct taken kept, given, after;
-    take(old, 26, &kept);
-    take(old, 27, &given);
+    take(store, 26, &kept);
+    take(store, 27, &given);
     take(young, 27, &after);
     open_batch(batch, &kept);
     struct event event = an_event("goes on", this_day_us());
     accept_event(batch, &kept, &event);
-    commit(old, batch, &kept);
-    batch_free(batch);
+    commit(store, batch, &kept);
     taken_free(&kept);
     taken_free(&given);
     taken_free(&after);
-    postgres_store_free(old);
     postgres_store_free(young);
 }
 END_TEST
 
 START_TEST(taking_over_ends_the_connection_of_an_owner_that_stalls)
 {
-    struct postgres_store *old = new_store(), *young = new_store();
-    struct batch *batch = new_batch();
+    struct postgres_store *young = new_store();
     struct taken before, after;
     struct store_job job;
-    take(old, 21, &before);
+    take(store, 21, &before);
     open_batch(batch, &before);
     struct event event = an_event("stalled", this_day_us());
     accept_event(batch, &before, &event);
-    uint16_t day = stream(old, batch, STORE_DONE); /* and stalls inside COPY */
+    uint16_t day = stream(store, batch, STORE_DONE); /* and stalls inside COPY */
     take(young, 21, &after);
-    ck_assert_int_eq(commit_job(old, batch, day, &job), STORE_LOST);
+    ck_assert_int_eq(commit_job(store, batch, day, &job), STORE_LOST);
     struct store_fact fact = {.topic = 0, .partition = 21};
-    job = recover(old, &fact, 1);
+    job = recover(store, &fact, 1);
     ck_assert_done(job);
     ck_assert_int_eq(fact.epoch, after.lane.epoch);
     ck_assert(!job.store_went_back);
     ck_assert_str_eq(ask_sql("SELECT DISTINCT owner FROM consumer_offset WHERE kafka_partition = 21"),
                      postgres_store_owner(young));
-    batch_free(batch);
     taken_free(&before);
     taken_free(&after);
-    postgres_store_free(old);
     postgres_store_free(young);
 }
 END_TEST
 
 START_TEST(the_epoch_is_above_every_one_that_was_seen)
 {
-    struct postgres_store *store = new_store();
-    struct taken taken = {.lane = {.lane = 22, .epoch_above = 41}};
+    taken = (struct taken){.lane = {.lane = 22, .epoch_above = 41}};
     taken.job = (struct store_job){.kind = STORE_TAKEOVER, .lanes = &taken.lane, .lane_count = 1};
     postgres_store_perform(store, &taken.job);
     ck_assert_done(taken.job);
@@ -99,14 +89,11 @@ START_TEST(the_epoch_is_above_every_one_that_was_seen)
     run_sql("UPDATE consumer_offset SET epoch = 50 WHERE kafka_partition = 22 AND topic = 'usage-eu'");
     take(store, 22, &taken);
     ck_assert_int_eq(taken.lane.epoch, 51);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 START_TEST(a_lane_that_is_still_ours_keeps_its_state)
 {
-    struct postgres_store *store = new_store();
     struct taken first, again;
     take(store, 23, &first);
     again = (struct taken){.lane = {.lane = 23, .kept_epoch = first.lane.epoch}};
@@ -129,12 +116,11 @@ START_TEST(a_lane_that_is_still_ours_keeps_its_state)
     ck_assert_ptr_nonnull(again.lane.dedupe);
     taken_free(&first);
     taken_free(&again);
-    postgres_store_free(store);
     postgres_store_free(other);
 }
 END_TEST
 
-static void add_changes(struct batch *batch, int32_t lane)
+static void add_changes(int32_t lane)
 {
     struct ceiling_change counter = {.lane = lane,
                                      .counter = {.customer_id = TEXT("acme-co"),
@@ -158,7 +144,7 @@ static void add_changes(struct batch *batch, int32_t lane)
     ck_assert(batch_change(batch, &state));
 }
 
-static void add_decision(struct batch *batch, int32_t lane)
+static void add_decision(int32_t lane)
 {
     struct decision decision = {.id = "0123456789abcdef0123456789abcdef",
                                 .lane = lane,
@@ -200,17 +186,14 @@ static bool see_state(void *context, const struct ceiling_state *state)
 
 START_TEST(keys_counters_states_and_adoptions_come_back)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     take(store, 24, &taken);
     open_batch(batch, &taken);
     struct event open_day = an_event("open", this_day_us()),
                  sealed_day = an_event("sealed", this_day_us() - 100 * DAY_US);
     accept_event(batch, &taken, &open_day);
     accept_event(batch, &taken, &sealed_day);
-    add_changes(batch, 24);
-    add_decision(batch, 24);
+    add_changes(24);
+    add_decision(24);
     ck_assert(batch_adopt_seal(batch, 24, (uint16_t)(sealed_day.time_us / DAY_US)));
     ck_assert(batch_adopt_ceilings(batch, 24, 5));
     commit(store, batch, &taken);
@@ -235,18 +218,12 @@ START_TEST(keys_counters_states_and_adoptions_come_back)
     ck_assert_sql("7|1|hard-stop|event",
                   "SELECT concat_ws('|', kafka_offset, transition, policy, source) FROM "
                   "policy_decision WHERE lane = 24");
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
     postgres_store_free(young);
 }
 END_TEST
 
 START_TEST(the_witness_of_a_log_comes_back_beside_the_last_record_read)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     take(store, 28, &taken);
     ck_assert_int_eq(taken.lane.offsets[0].witness_offset, -1);
     open_batch(batch, &taken);
@@ -263,17 +240,12 @@ START_TEST(the_witness_of_a_log_comes_back_beside_the_last_record_read)
     ck_assert_uint_eq(taken.lane.offsets[0].last_fingerprint, 11);
     ck_assert_int_eq(taken.lane.offsets[0].witness_offset, 0);
     ck_assert_uint_eq(taken.lane.offsets[0].witness_fingerprint, UINT64_MAX - 1);
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 /* Such as one of a topic that is read since the repartition was ordered. */
 START_TEST(a_partition_without_an_end_waits_for_the_repartition_from_its_begin_on)
 {
-    struct postgres_store *store = new_store();
-    struct taken taken;
     run_sql("INSERT INTO repartition (from_count, to_count, partitioner, actor) VALUES (64, 65, 'murmur2', "
             "'test'); "
             "INSERT INTO repartition_end (repartition_id, topic, kafka_partition, end_offset) SELECT "
@@ -283,27 +255,19 @@ START_TEST(a_partition_without_an_end_waits_for_the_repartition_from_its_begin_o
     ck_assert_int_eq(taken.lane.offsets[0].limit, 7);
     ck_assert_int_eq(taken.lane.offsets[1].limit, 0);
     run_sql("DELETE FROM repartition_end; DELETE FROM repartition");
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
 START_TEST(a_decision_is_kept_once)
 {
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
     take(store, 25, &taken);
     for (int i = 0; i < 2; i++) {
         open_batch(batch, &taken);
-        add_decision(batch, 25);
+        add_decision(25);
         commit(store, batch, &taken);
     }
     ck_assert_sql(
         "1", "SELECT count(*) FROM policy_decision WHERE decision_id = '0123456789abcdef0123456789abcdef'");
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
 }
 END_TEST
 
@@ -311,15 +275,14 @@ END_TEST
 
 START_TEST(whoever_learned_another_partitioner_reads_again)
 {
-    struct postgres_store *one = new_store(), *two = new_store();
-    struct batch *batch = new_batch();
+    struct postgres_store *two = new_store();
     struct taken mine, theirs;
     struct store_job job;
-    take(one, 30, &mine);
+    take(store, 30, &mine);
     take(two, 31, &theirs);
     open_batch(batch, &mine);
     batch->learned = PARTITIONER_MURMUR2;
-    commit(one, batch, &mine);
+    commit(store, batch, &mine);
     open_batch(batch, &theirs);
     batch->learned = PARTITIONER_CRC32;
     ck_assert_int_eq(commit_job(two, batch, 0, &job), STORE_LOST);
@@ -332,10 +295,8 @@ START_TEST(whoever_learned_another_partitioner_reads_again)
     ck_assert_int_eq(job.settings.partitioner, PARTITIONER_MURMUR2);
     ck_assert_int_eq(job.settings.partition_count, 64);
     free(job.sealed_days);
-    batch_free(batch);
     taken_free(&mine);
     taken_free(&theirs);
-    postgres_store_free(one);
     postgres_store_free(two);
 }
 END_TEST
@@ -388,7 +349,6 @@ static const char *sums_of(const struct store_job *job, const char *customer, en
 START_TEST(new_ceilings_come_with_the_sums_that_they_begin_with)
 {
     char sums[100];
-    struct postgres_store *store = new_store();
     apply_ceilings();
     struct store_job job = {.kind = STORE_CATALOGUE, .known_generation = -1};
     postgres_store_perform(store, &job);
@@ -420,7 +380,6 @@ START_TEST(new_ceilings_come_with_the_sums_that_they_begin_with)
     ck_assert_ptr_null(job.catalogue);
     free(job.sealed_days);
     ceiling_catalogue_free(catalogue);
-    postgres_store_free(store);
     run_sql("DELETE FROM ceiling; DELETE FROM ceiling_pending; DELETE FROM setting WHERE name = "
             "'ceilings_generation'");
 }
@@ -433,8 +392,6 @@ static void note_dropped(void *context, const char *table)
 
 START_TEST(dedupe_segments_stay_until_the_last_lane_has_adopted_the_seal)
 {
-    struct postgres_store *store = new_store();
-    struct taken taken;
     struct pg pg = {0};
     take(store, 0, &taken);
     run_sql("CREATE TABLE dedupe_segment_20200101 (LIKE dedupe_segment_%s)",
@@ -450,167 +407,12 @@ START_TEST(dedupe_segments_stay_until_the_last_lane_has_adopted_the_seal)
     pg_close(&pg);
     run_sql("DELETE FROM sealed_day_adoption WHERE day = '2020-01-01'; DELETE FROM sealed_day WHERE day = "
             "'2020-01-01'");
-    taken_free(&taken);
-    postgres_store_free(store);
-}
-END_TEST
-
-/* --- losing PostgreSQL --- */
-
-static void end_connections(const char *application)
-{
-    run_sql(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '%s' AND datname = "
-        "current_database()",
-        application);
-}
-
-START_TEST(a_lost_connection_is_recovered_and_recorded_anew)
-{
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
-    struct store_job job;
-    int32_t lane = 43 + _i;
-    take(store, lane, &taken);
-    open_batch(batch, &taken);
-    struct event event = an_event("once", this_day_us());
-    accept_event(batch, &taken, &event);
-    uint16_t day = _i == 0 ? 0 : stream(store, batch, STORE_DONE);
-    end_connections("usagebox run");
-    ck_assert_int_eq(commit_job(store, batch, day, &job), STORE_LOST);
-    ck_assert_int_eq(commit_job(store, batch, day, &job), STORE_LOST); /* nothing but a recovery goes on */
-    struct store_fact facts[] = {
-        {.topic = 0, .partition = lane}, {.topic = 1, .partition = lane}, {.partition = 999}};
-    job = recover(store, facts, 3);
-    ck_assert_done(job);
-    ck_assert(facts[0].found && facts[1].found && !facts[2].found);
-    ck_assert_int_eq(facts[0].next_offset, -1);
-    ck_assert_sql(
-        "1",
-        "SELECT count(*) FROM pg_stat_activity a JOIN (SELECT DISTINCT backend_pid, backend_start FROM "
-        "consumer_offset WHERE kafka_partition = %d) o ON a.pid = o.backend_pid AND a.backend_start = "
-        "o.backend_start",
-        lane);
-    open_batch(batch, &taken);
-    accept_event(batch, &taken, &event);
-    commit(store, batch, &taken);
-    ck_assert_sql("1", "SELECT count(*) FROM usage_event WHERE kafka_partition = %d", lane);
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
-}
-END_TEST
-
-static void *perform(void *context)
-{
-    void **pair = context;
-    postgres_store_perform(pair[0], pair[1]);
-    return NULL;
-}
-
-/* As a COMMIT would that was sent, and whose answer never came: its row lock is still held. */
-START_TEST(a_commit_that_is_still_under_way_is_waited_out)
-{
-    struct postgres_store *store = new_store();
-    struct taken taken;
-    take(store, 41, &taken);
-    struct pg other = {0};
-    ck_assert(pg_open(&other, test_dsn(), "somebody"));
-    ck_assert(pg_run(&other, "BEGIN; UPDATE consumer_offset SET next_offset = 7 WHERE kafka_partition = 41"));
-    struct store_fact fact = {.topic = 0, .partition = 41};
-    struct store_job job = {.kind = STORE_RECOVER, .facts = &fact, .fact_count = 1};
-    void *pair[] = {store, &job};
-    pthread_t thread;
-    ck_assert_int_eq(pthread_create(&thread, NULL, perform, pair), 0);
-    usleep(300000);
-    ck_assert(pg_run(&other, "COMMIT"));
-    pthread_join(thread, NULL);
-    ck_assert_done(job);
-    ck_assert_int_eq(fact.next_offset, 7);
-    pg_close(&other);
-    taken_free(&taken);
-    postgres_store_free(store);
-}
-END_TEST
-
-/* As an owner that was followed might, at the very moment that the new one has found the run to be new. */
-START_TEST(a_run_that_somebody_else_inserts_meanwhile_is_counted_when_the_batch_is_tried_again)
-{
-    struct postgres_store *store = new_store();
-    struct batch *batch = new_batch();
-    struct taken taken;
-    struct store_job job = {.kind = STORE_COMMIT, .batch = batch};
-    take(store, 44, &taken);
-    open_batch(batch, &taken);
-    struct event event = an_event("step", this_day_us());
-    event.lifted[LIFTED_RUN_ID] = TEXT("contested");
-    accept_event(batch, &taken, &event);
-    struct pg other = {0};
-    ck_assert(pg_open(&other, test_dsn(), "somebody"));
-    ck_assert(pg_run(&other, "BEGIN; INSERT INTO usage_run SELECT 'acme-co', 'contested', '', '', "
-                             "'llm_tokens_in', 'claude-4.5-sonnet', '', 1, 1, now(), now()"));
-    void *pair[] = {store, &job};
-    pthread_t thread;
-    ck_assert_int_eq(pthread_create(&thread, NULL, perform, pair), 0);
-    usleep(300000);
-    ck_assert(pg_run(&other, "COMMIT"));
-    pthread_join(thread, NULL);
-    ck_assert_msg(job.status == STORE_LOST, "status %d: %s", (int)job.status, job.detail);
-    struct store_fact fact = {.topic = 0, .partition = 44};
-    job = recover(store, &fact, 1);
-    ck_assert_done(job);
-    open_batch(batch, &taken);
-    accept_event(batch, &taken, &event);
-    commit(store, batch, &taken);
-    ck_assert_sql("2", "SELECT events FROM usage_run WHERE run_id = 'contested'");
-    pg_close(&other);
-    batch_free(batch);
-    taken_free(&taken);
-    postgres_store_free(store);
-}
-END_TEST
-
-START_TEST(an_interrupt_ends_a_job_that_waits)
-{
-    struct postgres_store *store = new_store();
-    struct taken taken;
-    take(store, 42, &taken);
-    struct pg other = {0};
-    ck_assert(pg_open(&other, test_dsn(), "somebody"));
-    ck_assert(pg_run(&other, "BEGIN; UPDATE consumer_offset SET next_offset = 7 WHERE kafka_partition = 42"));
-    struct store_fact fact = {.topic = 0, .partition = 42};
-    struct store_job job = {.kind = STORE_RECOVER, .facts = &fact, .fact_count = 1};
-    void *pair[] = {store, &job};
-    pthread_t thread;
-    ck_assert_int_eq(pthread_create(&thread, NULL, perform, pair), 0);
-    usleep(300000);
-    postgres_store_interrupt(store);
-    pthread_join(thread, NULL);
-    ck_assert_int_eq(job.status, STORE_LOST);
-    postgres_store_perform(store, &job);
-    ck_assert_int_eq(job.status, STORE_LOST);
-    pg_close(&other);
-    taken_free(&taken);
-    postgres_store_free(store);
-}
-END_TEST
-
-START_TEST(a_server_that_is_away_is_a_loss_and_not_an_error)
-{
-    const struct postgres_store_options options = {
-        .dsn = "host=127.0.0.1 port=1 dbname=nowhere", .owner_dsn = "", .topics = topics, .topic_count = 2};
-    struct postgres_store *store = postgres_store_new(&options);
-    struct store_job job = {.kind = STORE_CATALOGUE};
-    postgres_store_perform(store, &job);
-    ck_assert_int_eq(job.status, STORE_LOST);
-    ck_assert_ptr_nonnull(strstr(job.detail, "127.0.0.1"));
-    postgres_store_free(store);
 }
 END_TEST
 
 static void add_tests(TCase *tests)
 {
+    tcase_add_checked_fixture(tests, open_store, close_store);
     tcase_add_test(tests, an_owner_that_was_followed_is_fenced);
     tcase_add_test(tests, taking_over_ends_the_connection_of_an_owner_that_stalls);
     tcase_add_test(tests, a_former_owner_that_is_well_keeps_its_connection);
@@ -623,12 +425,6 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, whoever_learned_another_partitioner_reads_again);
     tcase_add_test(tests, new_ceilings_come_with_the_sums_that_they_begin_with);
     tcase_add_test(tests, dedupe_segments_stay_until_the_last_lane_has_adopted_the_seal);
-    tcase_add_loop_test(tests, a_lost_connection_is_recovered_and_recorded_anew, 0, 2);
-    tcase_add_test(tests, a_commit_that_is_still_under_way_is_waited_out);
-    tcase_add_test(tests,
-                   a_run_that_somebody_else_inserts_meanwhile_is_counted_when_the_batch_is_tried_again);
-    tcase_add_test(tests, an_interrupt_ends_a_job_that_waits);
-    tcase_add_test(tests, a_server_that_is_away_is_a_loss_and_not_an_error);
 }
 
 int main(void)

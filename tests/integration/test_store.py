@@ -25,7 +25,7 @@ def writer(database):
     database.query(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
-@pytest.mark.parametrize("program", ["store_batch_test", "store_lane_test", "store_failing_test"])
+@pytest.mark.parametrize("program", ["store_batch_test", "store_lane_test", "store_loss_test", "store_failing_test"])
 def test_the_store_keeps_its_promises_against_a_real_server(database, writer, program):
     path = f"build/asan/integration/{program}"
     subprocess.run(["make", "-s", path], cwd=ROOT, check=True)

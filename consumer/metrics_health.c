@@ -67,7 +67,9 @@ static void say_lanes(struct reasons *reasons, const struct metrics_snapshot *sn
         if (i == 0 || partition->partition != partition[-1].partition)
             say_lane(reasons, partition);
     }
-    if (!assigned)
+    if (snapshot->stats.lanes_unmade > 0)
+        say(reasons, "%zu lanes can't be taken over for want of memory", snapshot->stats.lanes_unmade);
+    else if (!assigned)
         say(reasons, "no lane is assigned to this process");
 }
 

@@ -226,6 +226,7 @@ static void measure(struct pipeline *p)
         p->stats.dedupe_bytes += dedupe_bytes(former->keys);
     }
     rehome_measure(p);
+    p->stats.lanes_unmade = p->unmade_count;
     p->stats.ahead = p->ahead;
     p->stats.store_up = !p->lost;
     /* A batch that the store has is the store's to look at. */
@@ -262,18 +263,4 @@ bool pipeline_partition(const struct pipeline *p, size_t index, struct pipeline_
         .stop_reason = lane->phase == LANE_STOPPED ? lane->stop_reason : "",
     };
     return true;
-}
-
-bool pipeline_ready(const struct pipeline *p)
-{
-    bool any = false;
-    for (size_t i = 0; i < p->lane_count; i++) {
-        const struct lane *lane = p->lanes[i];
-        if (!lane || !lane->assigned)
-            continue;
-        any = true;
-        if (lane->phase != LANE_RUNNING || lane_at_limit(lane))
-            return false;
-    }
-    return any && p->unmade_count == 0 && !p->lost && !p->revoking;
 }

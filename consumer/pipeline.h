@@ -63,6 +63,7 @@ struct pipeline_stats {
     uint64_t flags_published, flags_acknowledged, flags_failed, decisions;
     int64_t last_commit_us;
     bool store_up, holding, ahead;
+    size_t lanes_unmade; /* assigned, and no memory to take them over yet */
     size_t dedupe_keys, dedupe_bytes, batch_bytes, ceiling_bytes;
     /* A repartition: how many partitions there are to be, 0: none is under way; lanes of ours that have read
      * all that they may before the others have; and who these are. */
@@ -110,7 +111,5 @@ const struct identity_secret *pipeline_secret(const struct pipeline *pipeline);
 const struct pipeline_stats *pipeline_stats(struct pipeline *pipeline);
 size_t pipeline_partitions(const struct pipeline *pipeline); /* of lanes that are or were assigned here */
 bool pipeline_partition(const struct pipeline *pipeline, size_t index, struct pipeline_partition *out);
-/* All assigned lanes run or are stopped by a person's business, and the store answers. */
-bool pipeline_ready(const struct pipeline *pipeline);
 
 #endif

@@ -5,47 +5,30 @@
 #include "engine_fixture.h"
 #include "suite.h"
 
-/* --- whether it is ready --- */
+/* --- what it says of itself --- */
 
-START_TEST(it_is_ready_once_all_its_lanes_run_and_while_the_store_answers)
+START_TEST(it_says_whether_its_lanes_run_and_the_store_answers)
 {
     struct pipeline_options options = default_options();
     begin(&options);
-    ck_assert_msg(!pipeline_ready(world.engine), "without any lane");
+    ck_assert_uint_eq(pipeline_partitions(world.engine), 0);
     ck_assert_ptr_null(pipeline_secret(world.engine));
     assign(1);
-    pipeline_turn(world.engine, 0);
-    ck_assert_msg(!pipeline_ready(world.engine), "before its lane runs");
-    turns(30);
+    turns(31);
     ck_assert_int_eq(phase(0), LANE_RUNNING);
-    ck_assert_msg(pipeline_ready(world.engine), "%s", world.notes);
+    ck_assert(pipeline_stats(world.engine)->store_up);
     ck_assert_mem_eq(pipeline_secret(world.engine)->bytes, secret.bytes, sizeof secret.bytes);
     world.answers[STORE_CATALOGUE] = STORE_LOST;
     world.silent[STORE_RECOVER] = true;
     turns(110);
-    ck_assert_msg(!pipeline_ready(world.engine), "without its store");
+    ck_assert(!pipeline_stats(world.engine)->store_up);
     world.silent[STORE_RECOVER] = false;
     turns(30);
-    ck_assert_msg(pipeline_ready(world.engine), "after its store came back");
+    ck_assert(pipeline_stats(world.engine)->store_up);
 }
 END_TEST
 
-START_TEST(it_is_not_ready_while_its_lanes_are_taken_back)
-{
-    struct pipeline_options options = default_options();
-    run_lanes(&options, 1);
-    ck_assert(pipeline_ready(world.engine));
-    world.silent[STORE_COMMIT] = true;
-    put_event(0, 0, "ann", "e1", 1);
-    turns(150);
-    world.event = (struct source_event){.kind = SOURCE_REVOKED};
-    turns(2);
-    ck_assert_int_eq(phase(0), LANE_RUNNING);
-    ck_assert(!pipeline_ready(world.engine));
-}
-END_TEST
-
-START_TEST(it_is_not_ready_while_a_lane_waits_at_a_repartitions_limit)
+START_TEST(a_lane_at_a_repartitions_limit_runs_and_waits)
 {
     struct pipeline_options options = default_options();
     world.limits[0][0] = (struct store_lane_offset){.limited = true, .limit = 1};
@@ -53,7 +36,7 @@ START_TEST(it_is_not_ready_while_a_lane_waits_at_a_repartitions_limit)
     run_lanes(&options, 1);
     ck_assert_int_eq(phase(0), LANE_RUNNING);
     ck_assert(partition(0).at_limit);
-    ck_assert(!pipeline_ready(world.engine));
+    ck_assert_uint_eq(pipeline_stats(world.engine)->lanes_at_limit, 1);
 }
 END_TEST
 
@@ -65,10 +48,12 @@ START_TEST(a_lane_of_another_process_does_not_matter)
     begin(&options);
     world.event = (struct source_event){.kind = SOURCE_ASSIGNED, .assigned = &second, .assigned_count = 1};
     turns(30);
-    ck_assert(pipeline_ready(world.engine));
+    ck_assert_int_eq(phase(1), LANE_RUNNING);
+    struct pipeline_partition none;
+    ck_assert_msg(!pipeline_partition(world.engine, 0, &none), "never assigned here");
     world.event = (struct source_event){.kind = SOURCE_REVOKED};
     turns(30);
-    ck_assert_msg(!pipeline_ready(world.engine), "without any lane again");
+    ck_assert_int_eq(phase(1), LANE_IDLE);
 }
 END_TEST
 
@@ -575,9 +560,8 @@ END_TEST
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, NULL, teardown);
-    tcase_add_test(tests, it_is_ready_once_all_its_lanes_run_and_while_the_store_answers);
-    tcase_add_test(tests, it_is_not_ready_while_its_lanes_are_taken_back);
-    tcase_add_test(tests, it_is_not_ready_while_a_lane_waits_at_a_repartitions_limit);
+    tcase_add_test(tests, it_says_whether_its_lanes_run_and_the_store_answers);
+    tcase_add_test(tests, a_lane_at_a_repartitions_limit_runs_and_waits);
     tcase_add_test(tests, a_lane_of_another_process_does_not_matter);
     tcase_add_test(tests, a_record_without_a_key_is_its_producers_fault);
     tcase_add_test(tests, while_the_partitioner_is_not_known_a_record_is_misplaced_that_none_puts_there);

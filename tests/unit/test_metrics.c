@@ -273,6 +273,9 @@ START_TEST(a_process_without_lanes_is_not_ready)
     partitions[0].phase = partitions[1].phase = partitions[2].phase = LANE_IDLE;
     ck_assert(!ready());
     expect_text("no lane is assigned to this process");
+    snapshot.stats.lanes_unmade = 2;
+    ck_assert(!ready());
+    expect_text("2 lanes can't be taken over for want of memory");
 }
 END_TEST
 

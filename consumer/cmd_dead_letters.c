@@ -139,7 +139,7 @@ int dead_letters_list(struct command_context *context, int argc, char **argv)
                                        .type = OPTION_INTEGER,
                                        .value = &choice.limit,
                                        .argument = "N",
-                                       .help = "at most so many, the newest first (100)",
+                                       .help = "at most so many, the newest first",
                                        .least = 1,
                                        .most = LIMIT_MOST},
                                       {0}};

@@ -159,7 +159,7 @@ int cmd_seal(struct command_context *context, int argc, char **argv)
          .type = OPTION_DURATION,
          .value = &choice.wait_us,
          .argument = "DURATION",
-         .help = "how long to wait for another process that seals (60s)",
+         .help = "how long to wait for another process that seals",
          .most = INT64_C(86400000000)},
         {0}};
     const struct options options = {

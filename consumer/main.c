@@ -18,7 +18,7 @@ static const struct command commands[] = {
     {"produce", "publish usage events: from a file, standard input or made up", cmd_produce},
     {"ceilings", "limits on use: apply, list", cmd_ceilings},
     {"dead-letters", "refused records: list, show, replay", cmd_dead_letters},
-    {"offsets", "how far partitions were read: list, accept, seek", cmd_offsets},
+    {"offsets", "how far partitions were read: list, accept, seek, retire, repartition", cmd_offsets},
     {"seal", "seal days, by which PostgreSQL finds their repeats", cmd_seal},
     {"status", "how things stand: lag, totals, days, ceilings", cmd_status},
     {"tail", "accepted events and flags, live", cmd_tail},

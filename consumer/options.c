@@ -190,7 +190,7 @@ static void print_default(const struct option_row *row, FILE *out)
         snprintf(text, sizeof text, "%lld", (long long)value);
     else
         (row->type == OPTION_DURATION ? duration_text : size_text)(value, text);
-    if (value != 0)
+    if (value > 0)
         fprintf(out, " (default %s)", text);
 }
 

@@ -41,7 +41,8 @@ enum options_outcome { OPTIONS_PARSED, OPTIONS_HELP, OPTIONS_WRONG };
 enum options_outcome options_parse(const char *name, const struct options *options, int argc, char **argv,
                                    int *first_operand);
 
-/* Prints usage, about and one line per option, defaults included: it shows what the rows' values hold. */
+/* Prints usage, about and one line per option, defaults included: what the rows' values hold, if that is more
+ * than 0. */
 void options_help(const char *name, const struct options *options, FILE *out);
 
 #endif

@@ -2,7 +2,7 @@
  * and its oracle are the simulator's. */
 #include "fuzz.h"
 
-#include "tests/simulation/world.h"
+#include "tests/simulation/simulate.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

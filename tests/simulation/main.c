@@ -1,7 +1,7 @@
 /* Runs whole deployments from seeds: `simulate SEED` replays one with a trace, `simulate SEED COUNT` runs
  * COUNT seeds from SEED on, `simulate SEED 0 SECONDS` as many as fit. Every failing seed, and some of the
  * others, run twice. */
-#include "world.h"
+#include "simulate.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,4 +1,5 @@
 /* A run: processes start, die and sleep, producers produce, faults happen; then all must become quiet. */
+#include "simulate.h"
 #include "world.h"
 
 #include <inttypes.h>

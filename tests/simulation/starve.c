@@ -3,6 +3,7 @@
  * turn. Whatever fails, the run must end as it always does: all counted once, all flags right, all memory
  * freed. Half of them are allocations as they are, half are pieces of arenas, too. `starve SEED FROM COUNT`
  * replays one with a trace, and with one more word one among pieces. */
+#include "simulate.h"
 #include "world.h"
 
 #include <inttypes.h>

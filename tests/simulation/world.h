@@ -3,67 +3,7 @@
 #ifndef UB_WORLD_H
 #define UB_WORLD_H
 
-#include "brokers.h"
-#include "database.h"
-#include "faults.h"
-
-enum job_fate { JOB_WELL, JOB_LOST_BEFORE, JOB_LOST_AFTER, JOB_FATAL };
-
-struct process {
-    struct world *world;
-    int number;
-    bool alive, draining;
-    int topic_count;         /* by its configuration, which may be another than that of others */
-    int64_t frozen_until_us; /* SIGSTOP */
-    int64_t starts_us;       /* when a dead one comes back */
-    int64_t clock_ahead_us;  /* of its wall clock */
-    struct pipeline *pipeline;
-    struct sim_source source;
-    struct sim_tail tails[WORLD_PARTITIONS];
-    int64_t flags_landed_us; /* messages of one producer keep their order */
-    struct store_job *job;   /* with the store */
-    int64_t job_began_us, job_done_us;
-    enum job_fate job_fate;
-    struct table streamed; /* struct sim_event: rows of the open transaction */
-    uint64_t streamed_batch;
-    bool connected;
-    int timeline; /* of the server when it connected */
-    int64_t incarnation;
-};
-
-struct world {
-    struct random random;
-    int64_t now_us; /* the true time */
-    int64_t start_us;
-    int topic_count, partition_count, process_count;
-    bool grown;             /* partitions were added */
-    int count_before;       /* the last time */
-    int64_t count_known_us; /* when brokers know of it */
-    bool rehomes;           /* where partitions are added, somebody orders a repartition */
-    int64_t repartition_ids;
-    bool faults;      /* still injecting */
-    uint64_t enabled; /* which kinds this run knows */
-    uint64_t fault_counts[FAULT_KINDS];
-    struct table records; /* struct sim_record, by serial */
-    struct sim_log logs[WORLD_TOPICS][WORLD_PARTITIONS];
-    struct sim_flags flags[WORLD_PARTITIONS];
-    struct table flights; /* struct sim_flight */
-    struct sim_database database, replica;
-    bool replica_lags; /* the replica is a copy from some time ago */
-    int64_t promoted_us;
-    int timeline;
-    struct table kept; /* char *: what rows of both databases point to */
-    int64_t database_back_us, disk_full_until_us, flags_back_us, queue_full_until_us, brokers_back_us,
-        fetches_slow_until_us;
-    struct process processes[WORLD_PROCESSES];
-    bool ceilings_changed, clocks_stepped;
-    int64_t operator_at_us;
-    uint64_t bytes_hash; /* of everything that happened: two runs of a seed must agree */
-    bool trace;
-    int64_t produced;
-    const char *failure;
-    char failure_text[512];
-};
+#include "world_state.h"
 
 void world_trace(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void world_mix(struct world *world, uint64_t value);
@@ -75,14 +15,11 @@ void *world_keep(struct world *world, const void *bytes, size_t size); /* a copy
 extern const char *const world_topics[WORLD_TOPICS];
 extern const char *const world_meters[WORLD_METERS];
 const struct identity_secret *world_secret(void);
-static inline struct sim_record *world_record(const struct world *world, int64_t serial)
-{
-    return &((struct sim_record *)world->records.rows)[serial];
-}
 
 /* producers.c */
 void produce(struct world *world);
 void produce_aborted(struct world *world); /* a transaction of several records that is aborted */
+
 /* process.c */
 void process_start(struct process *process);
 void process_kill(struct process *process);
@@ -91,6 +28,7 @@ void process_turn(struct process *process);
 bool process_runs(const struct process *process, int32_t lane);
 bool process_stopped(const struct process *process, int32_t lane);
 int64_t process_wall_us(const struct process *process);
+
 /* operator.c */
 void operator_new_ceilings(struct world *world);
 void operator_seal_day(struct world *world);
@@ -100,6 +38,7 @@ bool operator_seek(struct world *world, int topic, int partition, bool forward);
 /* The first offset that was counted as another record than the log holds now, or the log's end if more was
  * counted than it holds; -1: none. */
 int64_t operator_mismatch(const struct world *world, int topic, int partition);
+
 /* repartition.c */
 bool world_is_whole(const struct world *world); /* all partitions that there are are read */
 int32_t world_lane_of(const char *customer, int32_t count);
@@ -114,6 +53,7 @@ void sim_repartition_settings(struct world *world, struct store_settings *settin
 void sim_repartition_limits(const struct sim_database *db, struct store_lane *lane,
                             struct store_lane_offset *offset);
 void sim_repartition_former(const struct sim_database *db, struct store_job *job);
+
 /* fake_kafka.c, fake_group.c */
 struct source sim_source_port(struct process *process);
 void sim_source_free(struct sim_source *source);
@@ -121,12 +61,14 @@ bool sim_group_event(struct process *process, struct source_event *event);
 void sim_group_rebalance(struct world *world); /* membership changed */
 void sim_drop_fetched(struct sim_source *source);
 void sim_append(struct world *world, int topic, int partition, const struct sim_record *record);
+
 /* fake_flags.c */
 struct flag_sink sim_flag_port(struct process *process);
 void sim_flags_land(struct world *world);
 void sim_flags_orphan(struct process *process); /* it died: what it sent may still land */
 void sim_flags_compact(struct world *world);
 void sim_flags_free(struct world *world);
+
 /* fake_store.c, fake_commit.c, fake_restore.c, fake_ceilings.c */
 struct store sim_store_port(struct process *process);
 void sim_store_disconnect(struct process *process); /* it died: what is under way may or may not be done */
@@ -140,6 +82,7 @@ void sim_store_read_settings(struct process *process, struct store_job *job);
 void sim_read_sums(struct process *process, struct store_job *job);
 struct ceiling_catalogue *sim_catalogue(const struct world *world); /* those in force */
 struct ceiling_catalogue *sim_catalogue_of(const struct world *world, int64_t generation);
+
 /* oracle.c, oracle_rollups.c, oracle_flags.c */
 bool oracle_is_for(const struct ceiling *ceiling, const char *customer, const char *meter);
 void oracle_check(struct world *world);
@@ -148,14 +91,5 @@ void oracle_check_enforcement(struct world *world);
 bool oracle_all_buried(const struct world *world); /* what customers left behind in former lanes */
 decimal_t oracle_sum(const struct world *world, const char *customer, const char *meter,
                      enum ceiling_period period, int64_t start_us);
-/* simulate.c */
-struct sim_result {
-    uint64_t hash, faults, events;
-    uint64_t fault_counts[FAULT_KINDS];
-    bool failed;
-    char failure[512];
-};
-/* A whole run. With a fuzzer's bytes it goes on until they are used up. */
-struct sim_result sim_run(struct random random, bool trace);
 
 #endif

@@ -48,6 +48,17 @@ static const char forbidden_sql[] =
 static const char rank_sql[] = "SELECT current_user, rolsuper, pg_has_role(current_user, 'usagebox_owner', "
                                "'MEMBER') FROM pg_roles WHERE rolname = current_user";
 
+/* What these make there, such as to_char(date, text), may fit a call of the owner's better than what
+ * PostgreSQL has under that name, and is run as the owner then. */
+/* clang-format off */
+static const char makers_sql[] =
+    "SELECT string_agg(CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END, ', ')"
+    " FROM pg_namespace n CROSS JOIN aclexplode(n.nspacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee"
+    " WHERE n.nspname = 'public' AND a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner"
+    "  AND (a.grantee = 0 OR NOT (r.rolsuper OR pg_has_role(a.grantee, 'usagebox_owner', 'MEMBER')))"
+    " HAVING count(*) > 0";
+/* clang-format on */
+
 enum { LISTED_BYTES = 300 };
 
 static void find_list(struct check *check, const char *sql, const char *sentence, const char *remedy)
@@ -81,10 +92,25 @@ static void check_rank(struct check *check)
                      user);
 }
 
+static void check_makers(struct check *check)
+{
+    PG_RESULT *makers = check_query(check, &check->writer, where, makers_sql);
+    if (PQntuples(makers) == 0)
+        return;
+    const char *list = PQgetvalue(makers, 0, 0);
+    findings_add(
+        check->findings, FINDING_WARNING, where,
+        "%.*s%s may make functions in schema public, which usagebox_owner may come to run: so they can "
+        "change what was counted\n"
+        "REVOKE CREATE ON SCHEMA public FROM %.*s; for views of their own they need a schema of their own",
+        LISTED_BYTES, list, strlen(list) > LISTED_BYTES ? "…" : "", LISTED_BYTES, list);
+}
+
 void check_privileges(struct check *check)
 {
     find_list(check, missing_sql, "lacks what counting takes", "GRANT usagebox_writer TO ");
     find_list(check, forbidden_sql, "may change what is append-only",
               "REVOKE it, also FROM roles that were granted to ");
     check_rank(check);
+    check_makers(check);
 }

@@ -266,6 +266,18 @@ class TestPostgres:
         scene.configure({"postgres": {"dsn": dsn}})
         found(scene, "postgres.dsn", f"user {name} owns the tables, too", "notice")
 
+    def test_whoever_may_make_functions_that_the_owner_would_run(self, scene, role):
+        """A database that was made before PostgreSQL 15 lets everybody; then a reader can do what the owner can."""
+        assert not [f for f in check(scene)[1] if "make functions" in f["what"]]
+        reader, dsn = role("usagebox_finance")
+        scene.query(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(sql.Identifier(reader)))
+        assert reader in found(scene, "postgres.dsn", "may make functions", "warning")["remedy"]
+        scene.query("GRANT CREATE ON SCHEMA public TO PUBLIC")
+        remedy = found(scene, "postgres.dsn", "may make functions", "warning")["remedy"]
+        assert "PUBLIC" in remedy and reader in remedy
+        scene.query(remedy.split(";")[0])
+        assert not [f for f in check(scene)[1] if "make functions" in f["what"]]
+
     def test_an_owner_who_may_not_make_partitions(self, scene, role):
         name, dsn = role("usagebox_writer")
         scene.configure({"postgres": {"owner_dsn": dsn}})

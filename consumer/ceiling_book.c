@@ -72,7 +72,7 @@ uint32_t counter_find(const struct ceiling_book *book, const struct counter_key 
     return LOOKUP_END;
 }
 
-uint32_t counter_make(struct ceiling_book *book, const struct counter_key *key, bool partial)
+static uint32_t counter_make(struct ceiling_book *book, const struct counter_key *key, bool partial)
 {
     if (!lookup_reserve(&book->by_counter, 1))
         return LOOKUP_END;

@@ -100,7 +100,6 @@ static inline struct text customer_text(const struct ceiling_book *book, uint32_
 /* ceiling_book.c. LOOKUP_END: find: not there; others: out of memory. */
 uint32_t word_keep(struct ceiling_book *book, struct text text); /* for as long as the book */
 uint32_t counter_find(const struct ceiling_book *book, const struct counter_key *key);
-uint32_t counter_make(struct ceiling_book *book, const struct counter_key *key, bool partial);
 uint32_t counter_hold(struct ceiling_book *book, const struct ceiling_counter *counter, bool partial);
 /* Gone at once; its memory is given back when the journal lets it go. */
 void counter_drop(struct ceiling_book *book, uint32_t row);

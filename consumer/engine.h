@@ -33,7 +33,6 @@ bool takeover_waits(const struct pipeline *p);      /* for nothing to be uncommi
 struct store_job *takeover_job(struct pipeline *p); /* the next job that lanes wait for; NULL: none */
 void takeover_stop(struct pipeline *p, struct lane *lane, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-void takeover_again(struct pipeline *p, struct lane *lane);  /* fenced or dropped: with backoff */
 void takeover_forget(struct pipeline *p, struct lane *lane); /* its state; if assigned, taken over again */
 void takeover_consume(struct pipeline *p);                   /* tells the source what to consume from where */
 

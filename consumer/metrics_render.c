@@ -105,7 +105,8 @@ void metrics_family(FILE *out, const char *name, enum metrics_type type, const c
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, types[type]);
 }
 
-void metrics_label(FILE *out, const char *value)
+/* Escaped, with its quotes. */
+static void put_label(FILE *out, const char *value)
 {
     fputc('"', out);
     for (; *value; value++) {
@@ -198,7 +199,7 @@ static void render_histogram(const struct histogram_shape *shape, const struct h
 static void begin_partition(FILE *out, const char *name, const struct metrics_partition *partition)
 {
     fprintf(out, "%s{topic=", name);
-    metrics_label(out, partition->topic);
+    put_label(out, partition->topic);
     fprintf(out, ",partition=\"%" PRId32 "\"} ", partition->partition);
 }
 

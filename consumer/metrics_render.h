@@ -17,9 +17,6 @@ extern const struct histogram_shape metrics_shapes[METRICS_HISTOGRAMS];
 enum metrics_type { METRICS_COUNTER, METRICS_GAUGE, METRICS_HISTOGRAM };
 void metrics_family(FILE *out, const char *name, enum metrics_type type, const char *help);
 
-/* A label's value, escaped, with its quotes. */
-void metrics_label(FILE *out, const char *value);
-
 /* µs as seconds: -0.000001, 12.5 as 12.500000. */
 void metrics_seconds(FILE *out, int64_t value_us);
 

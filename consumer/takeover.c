@@ -17,6 +17,18 @@ static bool wholly_assigned(const struct pipeline *p, const struct source_event 
     return topics == p->options.topic_count;
 }
 
+/* It was fenced or dropped: with backoff. */
+static void take_again(struct pipeline *p, struct lane *lane)
+{
+    lane_drop(lane);
+    lane->phase = LANE_WAITING;
+    lane->backoff_us = lane->backoff_us ? lane->backoff_us * 2 : BACKOFF_FIRST_US;
+    if (lane->backoff_us > BACKOFF_LAST_US)
+        lane->backoff_us = BACKOFF_LAST_US;
+    lane->retry_at_us = p->steady_us + lane->backoff_us;
+    p->consume_asked = true;
+}
+
 /* Without its state the lane knows nothing of what its flags stood for. */
 static void begin_lane(struct pipeline *p, struct lane *lane)
 {
@@ -27,7 +39,7 @@ static void begin_lane(struct pipeline *p, struct lane *lane)
         lane->flags_at_close = 0;
     }
     if (!lane->flags) {
-        takeover_again(p, lane);
+        take_again(p, lane);
         return;
     }
     lane->winding_up = false;
@@ -114,21 +126,10 @@ void takeover_revoked(struct pipeline *p, const struct source_event *event)
         release(p);
 }
 
-void takeover_again(struct pipeline *p, struct lane *lane)
-{
-    lane_drop(lane);
-    lane->phase = LANE_WAITING;
-    lane->backoff_us = lane->backoff_us ? lane->backoff_us * 2 : BACKOFF_FIRST_US;
-    if (lane->backoff_us > BACKOFF_LAST_US)
-        lane->backoff_us = BACKOFF_LAST_US;
-    lane->retry_at_us = p->steady_us + lane->backoff_us;
-    p->consume_asked = true;
-}
-
 void takeover_forget(struct pipeline *p, struct lane *lane)
 {
     if (lane->assigned)
-        takeover_again(p, lane);
+        take_again(p, lane);
     else
         lane_drop(lane);
 }
@@ -407,10 +408,10 @@ static void lane_taken(struct pipeline *p, const struct store_job *job, struct s
     } else if (!kept && (taken->kept || lane_has_state(lane) || !use_taken(p, lane, taken))) {
         /* The row is ours but not where we left it, or not ours any more, or memory is short. */
         takeover_free(taken);
-        takeover_again(p, lane);
+        take_again(p, lane);
     } else if ((!kept && !keep_pending(lane, taken)) || !rehome_flags(p, lane)) {
         takeover_free(taken);
-        takeover_again(p, lane);
+        take_again(p, lane);
     } else {
         takeover_free(taken);
         if (!kept)
@@ -443,7 +444,7 @@ void takeover_done(struct pipeline *p, struct store_job *job)
         if (job->status == STORE_FATAL && lane->phase == LANE_TAKING)
             takeover_stop(p, lane, "PostgreSQL: %s", job->detail);
         else if (job->status == STORE_FENCED && lane->phase == LANE_TAKING)
-            takeover_again(p, lane);
+            take_again(p, lane);
         if (job->status != STORE_DONE)
             takeover_free(&job->lanes[i]);
     }

@@ -175,7 +175,7 @@ static bool build(struct builder *builder, yaml_parser_t *parser)
     }
 }
 
-struct tree_node *tree_parse(struct text bytes, struct arena *arena, struct tree_error *error)
+static struct tree_node *parse(struct text bytes, struct arena *arena, struct tree_error *error)
 {
     struct builder builder = {.arena = arena, .error = error, .bytes = bytes};
     yaml_parser_t parser;
@@ -230,7 +230,7 @@ struct tree_node *tree_read(const char *path, struct arena *arena, struct tree_e
 {
     struct text bytes = file_read(path, TREE_FILE_LIMIT_BYTES, arena);
     if (bytes.bytes)
-        return tree_parse(bytes, arena, error);
+        return parse(bytes, arena, error);
     fail(error, 0, 0, strerror(errno));
     return NULL;
 }

@@ -27,7 +27,6 @@ enum { TREE_FILE_LIMIT_BYTES = 1 << 20, TREE_DEPTH_LIMIT = 16 };
 
 /* NULL: error says why. The tree lives in arena. An empty document is an absent scalar. */
 struct tree_node *tree_read(const char *path, struct arena *arena, struct tree_error *error);
-struct tree_node *tree_parse(struct text bytes, struct arena *arena, struct tree_error *error);
 
 /* Reads a whole file of at most limit_bytes into arena, NUL-terminated. bytes NULL: errno says why (EFBIG:
  * over the limit). */

@@ -381,10 +381,9 @@ enum document_error document_read(struct document *document, struct text bytes)
     return document->error;
 }
 
-const struct member *document_members(const struct document *document, size_t *count)
+struct members document_members(const struct document *document)
 {
-    *count = document->member_count;
-    return document->members;
+    return (struct members){document->members, document->member_count, document->buffer};
 }
 
 const char *document_problem(const struct document *document)
@@ -411,8 +410,7 @@ static char *put_utf8(char *out, int32_t code)
     return out;
 }
 
-/* Kept out of line: most strings have no escape. */
-static __attribute__((noinline)) struct text unescape(struct document *document, const struct value *value)
+struct text document_unescaped(struct document *document, const struct value *value)
 {
     char *start = document->unescaped + document->unescaped_bytes;
     char *out = start;
@@ -435,15 +433,8 @@ struct text document_text(struct document *document, const struct value *value, 
     assert(value->type == VALUE_NUMBER || value->type == VALUE_STRING);
     *lasting = !value->escaped;
     if (value->escaped)
-        return unescape(document, value);
+        return document_unescaped(document, value);
     return (struct text){document->bytes + value->offset, value->length};
-}
-
-struct text document_key(struct document *document, const struct member *member)
-{
-    if (member->key.escaped)
-        return unescape(document, &member->key);
-    return (struct text){document->buffer + member->key.offset, member->key.length};
 }
 
 bool document_is_utf8(struct text text)

@@ -51,16 +51,29 @@ void document_free(struct document *document);
  * read. */
 enum document_error document_read(struct document *document, struct text bytes);
 
-/* In the order of the document, if that is DOCUMENT_OK. */
-const struct member *document_members(const struct document *document, size_t *count);
+/* In the order of the document; there is none if that is not DOCUMENT_OK. */
+struct members {
+    const struct member *first;
+    size_t count;
+    const char *bytes; /* a copy of the document's, of which DOCUMENT_READABLE_BYTES more can be read */
+};
+struct members document_members(const struct document *document);
 
 /* What each of them takes of a document, at the least. */
 enum { DOCUMENT_MEMBER_BYTES = 5 }; /* "":0, */
-
-/* A member's key without its escapes; lives until the next read, and is read from where
- * DOCUMENT_READABLE_BYTES can be read whatever its length. */
 enum { DOCUMENT_READABLE_BYTES = 64 };
-struct text document_key(struct document *document, const struct member *member);
+
+/* A string without its escapes, DOCUMENT_READABLE_BYTES behind it; lives until the next read. */
+struct text document_unescaped(struct document *document, const struct value *value);
+
+/* A member's key, behind which as many bytes can be read. */
+static inline struct text document_key(struct document *document, const struct members *members,
+                                       const struct member *member)
+{
+    if (member->key.escaped)
+        return document_unescaped(document, &member->key);
+    return (struct text){members->bytes + member->key.offset, member->key.length};
+}
 
 /* What was found in the document, for a person, after an error, and at which byte; -1: unknown. */
 const char *document_problem(const struct document *document);

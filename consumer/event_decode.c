@@ -27,10 +27,10 @@ struct decoder {
 
     /* of the record being decoded */
     const struct record *record;
-    struct value values[FIELD_COUNT]; /* of those in present */
-    uint32_t present;                 /* a bit for each field that is there and not null */
-    uint32_t seen;                    /* a bit for each field of the root that is there */
-    enum field repeated;              /* the first of them that came twice, or NO_FIELD */
+    const struct value *values[FIELD_COUNT]; /* of those in present */
+    uint32_t present;                        /* a bit for each field that is there and not null */
+    uint32_t seen;                           /* a bit for each field of the root that is there */
+    enum field repeated;                     /* the first of them that came twice, or NO_FIELD */
     size_t unknown_count;
 };
 
@@ -107,7 +107,7 @@ REFUSING refuse(struct decoder *decoder, enum refusal reason, enum field field, 
     struct sentence *detail = &decoder->detail;
     add_field(detail, field);
     sentence_addf(detail, ": expected %s, found ", expected);
-    add_found(decoder, &decoder->values[field]);
+    add_found(decoder, decoder->values[field]);
     return reason;
 }
 
@@ -169,30 +169,27 @@ static enum place place_of_members(enum field field)
 /* Where the known fields are. */
 static void note_members(struct decoder *decoder)
 {
-    size_t count;
-    const struct member *members = document_members(decoder->document, &count);
+    struct members members = document_members(decoder->document);
     enum place place = PLACE_NONE; /* whose members come at depth 2 */
     enum field field = NO_FIELD;
-    for (size_t i = 0; i < count; i++) {
-        const struct member *member = &members[i];
+    for (const struct member *member = members.first; member < members.first + members.count; member++) {
         bool in_root = member->depth == 1;
         if (!in_root && place == PLACE_NONE)
             continue;
-        struct text key = document_key(decoder->document, member);
+        struct text key = document_key(decoder->document, &members, member);
         /* Most producers name the fields of all events in one order. */
         uint8_t *next = &decoder->next_field[field];
         field = event_names_find(&decoder->names, in_root ? PLACE_TOP : place, key, *next);
         *next = (uint8_t)field;
-        if (in_root) {
+        if (in_root)
             note_root_field(decoder, field, key);
+        if (in_root && member->value.type == VALUE_OBJECT)
             place = place_of_members(field);
-        }
         if (field == NO_FIELD)
             continue;
-        decoder->values[field] = member->value;
+        decoder->values[field] = &member->value;
         decoder->present &= ~bit_of(field);
-        if (member->value.type != VALUE_NULL)
-            decoder->present |= bit_of(field);
+        decoder->present |= (uint32_t)(member->value.type != VALUE_NULL) << field;
     }
 }
 
@@ -255,7 +252,7 @@ static __attribute__((noinline)) enum refusal keep_text(struct decoder *decoder,
                                                         uint32_t least, uint32_t most, struct text *out)
 {
     bool lasting;
-    struct text text = document_text(decoder->document, &decoder->values[field], &lasting);
+    struct text text = document_text(decoder->document, decoder->values[field], &lasting);
     if (text.length < least || text.length > most)
         return refuse_length(decoder, field, least, most, text.length);
     *out = lasting ? text : arena_text(&decoder->arena, text);
@@ -266,7 +263,7 @@ static __attribute__((noinline)) enum refusal keep_text(struct decoder *decoder,
 static inline enum refusal read_string(struct decoder *decoder, enum field field, uint32_t least,
                                        uint32_t most, struct text *out)
 {
-    const struct value *value = &decoder->values[field];
+    const struct value *value = decoder->values[field];
     if (value->type != VALUE_STRING)
         return refuse(decoder, REFUSAL_WRONG_TYPE, field, "a string");
     if (value->escaped || value->length < least || value->length > most)
@@ -366,10 +363,10 @@ static enum refusal read_kind(struct decoder *decoder, struct event *event)
     event->kind = EVENT_USAGE;
     if (!is_present(decoder, FIELD_KIND))
         return REFUSAL_NONE;
-    if (decoder->values[FIELD_KIND].type != VALUE_STRING)
+    if (decoder->values[FIELD_KIND]->type != VALUE_STRING)
         return refuse(decoder, REFUSAL_WRONG_TYPE, FIELD_KIND, expected);
     bool lasting;
-    struct text kind = document_text(decoder->document, &decoder->values[FIELD_KIND], &lasting);
+    struct text kind = document_text(decoder->document, decoder->values[FIELD_KIND], &lasting);
     if (text_equal(kind, TEXT("correction")))
         event->kind = EVENT_CORRECTION;
     else if (text_equal(kind, TEXT("retraction")))
@@ -383,7 +380,7 @@ static enum refusal read_kind(struct decoder *decoder, struct event *event)
 static enum refusal read_decimal(struct decoder *decoder, enum field field, decimal_t *out)
 {
     static const char expected[] = "a decimal number such as 12450 or \"0.5\"";
-    const struct value *value = &decoder->values[field];
+    const struct value *value = decoder->values[field];
     if (value->type != VALUE_NUMBER && value->type != VALUE_STRING)
         return refuse(decoder, REFUSAL_WRONG_TYPE, field, expected);
     bool lasting;
@@ -454,7 +451,7 @@ static enum refusal read_timestamp(struct decoder *decoder, struct event *event)
 {
     static const char expected[] = "RFC 3339 with an offset such as 2026-11-22T09:30:00Z, "
                                    "or seconds or milliseconds since 1970";
-    const struct value *value = &decoder->values[FIELD_TIMESTAMP];
+    const struct value *value = decoder->values[FIELD_TIMESTAMP];
     if (!is_present(decoder, FIELD_TIMESTAMP))
         return default_time(decoder, event);
     if (value->type != VALUE_STRING && value->type != VALUE_NUMBER)
@@ -479,7 +476,7 @@ static enum refusal read_correction(struct decoder *decoder, struct event *event
 
 static enum refusal check_object(struct decoder *decoder, enum field field)
 {
-    if (is_present(decoder, field) && decoder->values[field].type != VALUE_OBJECT)
+    if (is_present(decoder, field) && decoder->values[field]->type != VALUE_OBJECT)
         return refuse(decoder, REFUSAL_WRONG_TYPE, field, "an object");
     return REFUSAL_NONE;
 }
@@ -522,7 +519,7 @@ static enum refusal read_lifted(struct decoder *decoder, struct event *event)
     }
     if (reason != REFUSAL_NONE || !is_present(decoder, window))
         return reason;
-    const struct value *value = &decoder->values[window];
+    const struct value *value = decoder->values[window];
     if (value->type != VALUE_STRING && !is_integer(decoder, value))
         return refuse(decoder, REFUSAL_WRONG_TYPE, window, "a string or an integer");
     return keep_text(decoder, window, 0, EVENT_LIFTED_LIMIT_BYTES, &event->lifted[LIFTED_CONTEXT_WINDOW]);

@@ -42,17 +42,6 @@ enum place event_field_place(enum field field)
     return is_lifted(field) ? PLACE_METADATA : known_fields[field].place;
 }
 
-/* Zeros in place of what is behind the name. */
-static inline struct name_words words_of(struct text name)
-{
-    static const char masks[2 * sizeof(struct name_words)] = "\xff\xff\xff\xff\xff\xff\xff\xff"
-                                                             "\xff\xff\xff\xff\xff\xff\xff\xff";
-    struct name_words words, mask;
-    memcpy(&words, name.bytes, sizeof words);
-    memcpy(&mask, masks + sizeof mask - name.length, sizeof mask);
-    return (struct name_words){words.low & mask.low, words.high & mask.high};
-}
-
 static inline size_t first_cell(struct name_words words, enum place place)
 {
     uint64_t mixed = (words.low ^ words.high << 5) + (uint64_t)place;
@@ -70,7 +59,7 @@ void event_names_init(struct event_names *names)
         memcpy(padded, name.bytes, name.length);
         name.bytes = padded;
         enum place place = event_field_place(field);
-        names->known[field] = (struct known_name){words_of(name), name.length, place};
+        names->known[field] = (struct known_name){event_name_words(name), name.length, place};
         size_t cell = first_cell(names->known[field].words, place);
         while (names->cells[cell] != NO_FIELD)
             cell = (cell + 1) % NAME_CELLS;
@@ -78,25 +67,12 @@ void event_names_init(struct event_names *names)
     }
 }
 
-static inline bool is_known(const struct known_name *known, enum place place, struct name_words words,
-                            uint32_t length)
+enum field event_names_search(const struct event_names *names, enum place place, struct name_words words,
+                              uint32_t length)
 {
-    return known->words.low == words.low && known->words.high == words.high && known->length == length &&
-           known->place == place;
-}
-
-/* Each event looks up a dozen or two. */
-enum field event_names_find(const struct event_names *names, enum place place, struct text key,
-                            enum field guess)
-{
-    if (key.length > NAME_LIMIT_BYTES)
-        return NO_FIELD;
-    struct name_words words = words_of(key);
-    if (guess != NO_FIELD && is_known(&names->known[guess], place, words, key.length))
-        return guess;
     size_t cell = first_cell(words, place);
     while (names->cells[cell] != NO_FIELD &&
-           !is_known(&names->known[names->cells[cell]], place, words, key.length))
+           !event_name_is(&names->known[names->cells[cell]], place, words, length))
         cell = (cell + 1) % NAME_CELLS;
     return names->cells[cell];
 }

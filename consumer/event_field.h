@@ -51,9 +51,39 @@ struct event_names {
 
 void event_names_init(struct event_names *names);
 
-/* NO_FIELD: none of that name in that place. key: of document_key(). guess: what it may well be. */
-enum field event_names_find(const struct event_names *names, enum place place, struct text key,
-                            enum field guess);
+static inline bool event_name_is(const struct known_name *known, enum place place, struct name_words words,
+                                 uint32_t length)
+{
+    return known->words.low == words.low && known->words.high == words.high && known->length == length &&
+           known->place == place;
+}
+
+/* Zeros in place of what is behind the name, which is no longer than NAME_LIMIT_BYTES. */
+static inline struct name_words event_name_words(struct text name)
+{
+    static const char masks[2 * sizeof(struct name_words)] = "\xff\xff\xff\xff\xff\xff\xff\xff"
+                                                             "\xff\xff\xff\xff\xff\xff\xff\xff";
+    struct name_words words, mask;
+    memcpy(&words, name.bytes, sizeof words);
+    memcpy(&mask, masks + sizeof mask - name.length, sizeof mask);
+    return (struct name_words){words.low & mask.low, words.high & mask.high};
+}
+
+enum field event_names_search(const struct event_names *names, enum place place, struct name_words words,
+                              uint32_t length);
+
+/* NO_FIELD: none of that name in that place. key: of document_key(). guess: what it may well be. Inline, as
+ * each event asks for a dozen or two. */
+static inline enum field event_names_find(const struct event_names *names, enum place place, struct text key,
+                                          enum field guess)
+{
+    if (key.length > NAME_LIMIT_BYTES)
+        return NO_FIELD;
+    struct name_words words = event_name_words(key);
+    if (guess != NO_FIELD && event_name_is(&names->known[guess], place, words, key.length))
+        return guess;
+    return event_names_search(names, place, words, key.length);
+}
 
 /* One that is among the keys twice, or NULL. Sorts them, if they are many. */
 const struct text *event_repeated_key(struct text *keys, size_t count);

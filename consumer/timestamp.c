@@ -23,7 +23,7 @@ static inline int read_two(const char *at, int most, bool *wrong)
 {
     unsigned tens = (uint8_t)(at[0] - '0'), ones = (uint8_t)(at[1] - '0');
     int number = (int)(tens * 10 + ones);
-    *wrong |= tens > 9 || ones > 9 || number > most;
+    *wrong |= (tens > 9) | (ones > 9) | (number > most); /* all at once: none of them is likely */
     return number;
 }
 
@@ -50,8 +50,8 @@ static int64_t days_since_1970(int year, int month, int day)
 /* The part of fixed length: 2026-11-22T09:30:00. */
 static bool read_date_time(const char *at, struct civil *civil)
 {
-    bool wrong = at[4] != '-' || at[7] != '-' || (at[10] != 'T' && at[10] != 't' && at[10] != ' ') ||
-                 at[13] != ':' || at[16] != ':';
+    bool wrong = (at[4] != '-') | (at[7] != '-') | (at[13] != ':') | (at[16] != ':');
+    wrong |= at[10] != 'T' && at[10] != 't' && at[10] != ' ';
     civil->year = read_two(at, 99, &wrong) * 100 + read_two(at + 2, 99, &wrong);
     civil->month = read_two(at + 5, 12, &wrong);
     civil->day = read_two(at + 8, 31, &wrong);
@@ -72,9 +72,9 @@ static bool read_fraction(const char **at, const char *end, int64_t *fraction_us
     for (; *at < end && is_digit(**at); ++*at)
         if (*at - first < MICRO_DIGITS)
             *fraction_us = *fraction_us * 10 + (**at - '0');
+    static const int32_t units_us[MICRO_DIGITS + 1] = {1000000, 100000, 10000, 1000, 100, 10, 1};
     int64_t digits = *at - first;
-    for (int64_t i = digits; i < MICRO_DIGITS; i++)
-        *fraction_us *= 10;
+    *fraction_us *= units_us[digits < MICRO_DIGITS ? digits : MICRO_DIGITS];
     return digits >= 1 && digits <= FRACTION_LIMIT_DIGITS;
 }
 

@@ -19,9 +19,8 @@ static inline uint64_t siphash_rotate(uint64_t word, int bits)
     return word << bits | word >> (64 - bits);
 }
 
-static inline void siphash_round(struct siphash *h)
+static inline void siphash_round(uint64_t v[4])
 {
-    uint64_t *v = h->v;
     v[0] += v[1];
     v[2] += v[3];
     v[1] = siphash_rotate(v[1], 13) ^ v[0];
@@ -37,8 +36,8 @@ static inline void siphash_round(struct siphash *h)
 static inline void siphash_word(struct siphash *h, uint64_t word)
 {
     h->v[3] ^= word;
-    siphash_round(h);
-    siphash_round(h);
+    siphash_round(h->v);
+    siphash_round(h->v);
     h->v[0] ^= word;
 }
 
@@ -85,11 +84,11 @@ static inline void siphash_end(struct siphash h, uint64_t out[2])
     siphash_word(&h, h.pending | h.size_bytes << 56);
     h.v[2] ^= 0xee;
     for (int i = 0; i < 4; i++)
-        siphash_round(&h);
+        siphash_round(h.v);
     out[0] = h.v[0] ^ h.v[1] ^ h.v[2] ^ h.v[3];
     h.v[1] ^= 0xdd;
     for (int i = 0; i < 4; i++)
-        siphash_round(&h);
+        siphash_round(h.v);
     out[1] = h.v[0] ^ h.v[1] ^ h.v[2] ^ h.v[3];
 }
 

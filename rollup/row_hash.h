@@ -4,7 +4,7 @@
 #ifndef UB_ROW_HASH_H
 #define UB_ROW_HASH_H
 
-#include "../consumer/text.h"
+#include "../consumer/siphash.h"
 
 struct row_hash {
     uint64_t v[4];
@@ -17,30 +17,10 @@ static inline struct row_hash row_hash_begin(const uint64_t seed[2])
                               seed[1] ^ UINT64_C(0x7465646279746573)}};
 }
 
-static inline uint64_t row_hash_rotate(uint64_t word, int bits)
-{
-    return word << bits | word >> (64 - bits);
-}
-
-static inline void row_hash_round(struct row_hash *h)
-{
-    uint64_t *v = h->v;
-    v[0] += v[1];
-    v[2] += v[3];
-    v[1] = row_hash_rotate(v[1], 13) ^ v[0];
-    v[3] = row_hash_rotate(v[3], 16) ^ v[2];
-    v[0] = row_hash_rotate(v[0], 32);
-    v[2] += v[1];
-    v[0] += v[3];
-    v[1] = row_hash_rotate(v[1], 17) ^ v[2];
-    v[3] = row_hash_rotate(v[3], 21) ^ v[0];
-    v[2] = row_hash_rotate(v[2], 32);
-}
-
 static inline void row_hash_word(struct row_hash *h, uint64_t word)
 {
     h->v[3] ^= word;
-    row_hash_round(h);
+    siphash_round(h->v);
     h->v[0] ^= word;
 }
 
@@ -57,7 +37,7 @@ static inline uint64_t row_hash_end(struct row_hash h)
 {
     h.v[2] ^= 0xff;
     for (int i = 0; i < 3; i++)
-        row_hash_round(&h);
+        siphash_round(h.v);
     return h.v[0] ^ h.v[1] ^ h.v[2] ^ h.v[3];
 }
 

@@ -6,25 +6,9 @@
 #include <time.h>
 
 #include "dedupe_loader.h"
-#include "tests/unit/dedupe_keys.h"
-#include "tests/unit/failing_memory.h"
+#include "dedupe_fixture.h"
+#include "failing_memory.h"
 #include "suite.h"
-
-static struct dedupe *new_dedupe(void)
-{
-    struct dedupe *dedupe = dedupe_new();
-    ck_assert_ptr_nonnull(dedupe);
-    return dedupe;
-}
-
-/* Check notes each assertion that it passes, which takes longer than most of what is asserted here. */
-#define assert_fast(condition)                                                                               \
-    do {                                                                                                     \
-        if (!(condition))                                                                                    \
-            ck_abort_msg("not so: %s", #condition);                                                          \
-    } while (0)
-#define assert_insert(dedupe, key, content, day, verdict)                                                    \
-    assert_fast(dedupe_insert(dedupe, key, content, day) == (verdict))
 
 enum { SWEPT_KEYS = 1500, SWEPT_SHARDS = 2 };
 

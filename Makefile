@@ -24,7 +24,7 @@ CORE := consumer/event% consumer/document% consumer/timestamp consumer/sentence 
         consumer/partitioner consumer/identity consumer/siphash% \
         consumer/ceiling% consumer/flag% consumer/lookup consumer/rows consumer/intern consumer/arena consumer/pipeline consumer/lane% consumer/intake \
         consumer/settle consumer/rehome consumer/recover consumer/batching consumer/takeover consumer/probing consumer/enforce \
-        rollup/decimal rollup/accumulator rollup/batch rollup/batch_memory rollup/row_queue rollup/copy rollup/json_text
+        rollup/decimal rollup/accumulator rollup/batch rollup/batch_memory rollup/row_queue rollup/row_sort rollup/copy rollup/json_text
 SOURCES := $(basename $(wildcard consumer/*.c consumer/*.cc rollup/*.c))
 CORE_OBJ := $(addsuffix .o,$(filter $(CORE),$(SOURCES)))
 SHELL_OBJ := $(addsuffix .o,$(filter-out $(CORE) consumer/main,$(SOURCES)))

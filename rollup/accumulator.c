@@ -5,6 +5,7 @@
 
 #include "json_text.h"
 #include "row_hash.h"
+#include "row_sort.h"
 
 #define HOUR_US (INT64_C(3600) * 1000000)
 
@@ -19,6 +20,9 @@ struct table {
     struct slot *slots;
     size_t slot_count; /* a power of two, at least twice the rows */
     size_t rows;
+    struct sorted_row *sorted; /* room for half as many as there are slots */
+    bool is_sorted;            /* all rows are there */
+    struct row_prefix customers, runs;
 };
 
 struct hourly_entry {
@@ -31,10 +35,6 @@ struct accumulator {
     struct arena *arena;
     struct table hourly;
     struct table runs;
-    struct hourly_row *hourly_sorted; /* room for half as many as the table has slots */
-    struct run_row *runs_sorted;
-    bool hourly_is_sorted; /* hourly_sorted holds all rows as they are */
-    bool runs_are_sorted;
     unsigned quiet_resets; /* in a row, of batches that used little of the memory */
 };
 
@@ -61,16 +61,19 @@ static void table_put(struct table *table, struct slot slot)
 }
 
 /* Makes room for one more row, in the array of sorted ones too. */
-static bool table_reserve(struct table *table, void **sorted, size_t row_bytes)
+static bool table_reserve(struct table *table)
 {
     if (table->rows * 2 < table->slot_count)
         return true;
     size_t slot_count = table->slot_count > 0 ? table->slot_count * 2 : FIRST_ROWS * 2;
-    void *larger_sorted = reallocarray(*sorted, slot_count / 2, row_bytes);
-    if (!larger_sorted)
+    struct sorted_row *sorted = reallocarray(table->sorted, slot_count / 2, sizeof *sorted);
+    if (!sorted)
         return false;
-    *sorted = larger_sorted;
-    struct table larger = {.slots = calloc(slot_count, sizeof *larger.slots), .slot_count = slot_count};
+    table->sorted = sorted;
+    struct table larger = *table;
+    larger.slots = calloc(slot_count, sizeof *larger.slots);
+    larger.slot_count = slot_count;
+    larger.rows = 0;
     if (!larger.slots)
         return false;
     for (size_t i = 0; i < table->slot_count; i++)
@@ -85,7 +88,14 @@ static void table_clear(struct table *table)
 {
     if (table->rows > 0)
         memset(table->slots, 0, table->slot_count * sizeof *table->slots);
-    table->rows = 0;
+    *table = (struct table){.slots = table->slots, .slot_count = table->slot_count, .sorted = table->sorted};
+}
+
+static void table_free(struct table *table)
+{
+    free(table->slots);
+    free(table->sorted);
+    *table = (struct table){0};
 }
 
 /* Of the names of two dimensions. */
@@ -119,14 +129,8 @@ struct accumulator *accumulator_new(const struct accumulator_rules *rules, struc
 
 static void free_rows(struct accumulator *accumulator)
 {
-    free(accumulator->hourly.slots);
-    free(accumulator->hourly_sorted);
-    free(accumulator->runs.slots);
-    free(accumulator->runs_sorted);
-    accumulator->hourly = accumulator->runs = (struct table){0};
-    accumulator->hourly_sorted = NULL;
-    accumulator->runs_sorted = NULL;
-    accumulator->hourly_is_sorted = accumulator->runs_are_sorted = false;
+    table_free(&accumulator->hourly);
+    table_free(&accumulator->runs);
     accumulator->quiet_resets = 0;
 }
 
@@ -153,20 +157,19 @@ void accumulator_reset(struct accumulator *accumulator)
         free_rows(accumulator);
     table_clear(&accumulator->hourly);
     table_clear(&accumulator->runs);
-    accumulator->hourly_is_sorted = accumulator->runs_are_sorted = false;
 }
 
 size_t accumulator_bytes(const struct accumulator *accumulator)
 {
     size_t hourly_slots = accumulator->hourly.slot_count, run_slots = accumulator->runs.slot_count;
     return sizeof *accumulator + (hourly_slots + run_slots) * sizeof(struct slot) +
-           hourly_slots / 2 * sizeof(struct hourly_row) + run_slots / 2 * sizeof(struct run_row);
+           (hourly_slots + run_slots) / 2 * sizeof(struct sorted_row);
 }
 
 size_t accumulator_used_bytes(const struct accumulator *accumulator)
 {
-    return accumulator->hourly.rows * (2 * sizeof(struct slot) + sizeof(struct hourly_row)) +
-           accumulator->runs.rows * (2 * sizeof(struct slot) + sizeof(struct run_row));
+    size_t rows = accumulator->hourly.rows + accumulator->runs.rows;
+    return rows * (2 * sizeof(struct slot) + sizeof(struct sorted_row));
 }
 
 static int64_t hour_of(int64_t time_us)
@@ -240,9 +243,7 @@ static struct hourly_entry *hourly_insert(struct accumulator *accumulator, uint3
                                           const struct event *event, int64_t hour_us)
 {
     const struct accumulator_rules *rules = &accumulator->rules;
-    void *sorted = accumulator->hourly_sorted;
-    bool room = table_reserve(&accumulator->hourly, &sorted, sizeof(struct hourly_row));
-    accumulator->hourly_sorted = sorted;
+    bool room = table_reserve(&accumulator->hourly);
     struct hourly_entry *entry = room ? arena_alloc(accumulator->arena, hourly_bound(rules, event)) : NULL;
     if (!entry)
         return NULL;
@@ -255,6 +256,7 @@ static struct hourly_entry *hourly_insert(struct accumulator *accumulator, uint3
     for (size_t i = 0; i < rules->dimension_count; i++)
         entry->values[i] = text_pack(&at, event->lifted[rules->dimensions[i]]);
     entry->row.dimensions = put_dimensions(rules, event, at);
+    row_prefix_see(&accumulator->hourly.customers, entry->row.customer_id);
     table_put(&accumulator->hourly, (struct slot){entry, tag});
     return entry;
 }
@@ -308,9 +310,7 @@ static size_t run_bound(const struct event *event)
 
 static struct run_row *run_insert(struct accumulator *accumulator, uint32_t tag, const struct event *event)
 {
-    void *sorted = accumulator->runs_sorted;
-    bool room = table_reserve(&accumulator->runs, &sorted, sizeof(struct run_row));
-    accumulator->runs_sorted = sorted;
+    bool room = table_reserve(&accumulator->runs);
     struct run_row *row = room ? arena_alloc(accumulator->arena, run_bound(event)) : NULL;
     if (!row)
         return NULL;
@@ -323,6 +323,8 @@ static struct run_row *run_insert(struct accumulator *accumulator, uint32_t tag,
     row->meter = text_pack(&at, event->meter);
     row->model = text_pack(&at, event->model);
     row->parent_run_id = TEXT("");
+    row_prefix_see(&accumulator->runs.customers, row->customer_id);
+    row_prefix_see(&accumulator->runs.runs, row->run_id);
     table_put(&accumulator->runs, (struct slot){row, tag});
     return row;
 }
@@ -426,7 +428,7 @@ void accumulator_prefetch(const struct accumulator *accumulator, const struct ac
 bool accumulator_add_at(struct accumulator *accumulator, const struct accumulator_place *place,
                         const struct event *event)
 {
-    accumulator->hourly_is_sorted = accumulator->runs_are_sorted = false;
+    accumulator->hourly.is_sorted = accumulator->runs.is_sorted = false;
     return hourly_add(accumulator, place->hourly_tag, event) &&
            (!place->in_run || run_add(accumulator, place->run_tag, event));
 }
@@ -437,83 +439,43 @@ bool accumulator_add(struct accumulator *accumulator, const struct event *event)
     return accumulator_add_at(accumulator, &place, event);
 }
 
-/* Bytewise, as COLLATE "C" sorts. */
-static int compare_texts(struct text a, struct text b)
-{
-    uint32_t common = a.length < b.length ? a.length : b.length;
-    int order = common > 0 ? memcmp(a.bytes, b.bytes, common) : 0;
-    return order != 0 ? order : (a.length > b.length) - (a.length < b.length);
-}
-
-static int compare_hourly(const void *left, const void *right)
-{
-    const struct hourly_row *a = left, *b = right;
-    int order = compare_texts(a->customer_id, b->customer_id);
-    if (order == 0)
-        order = (a->hour_us > b->hour_us) - (a->hour_us < b->hour_us);
-    if (order == 0)
-        order = compare_texts(a->meter, b->meter);
-    if (order == 0)
-        order = compare_texts(a->model, b->model);
-    return order != 0 ? order : compare_texts(a->dimensions, b->dimensions);
-}
-
-static int compare_runs(const void *left, const void *right)
-{
-    const struct run_row *a = left, *b = right;
-    int order = compare_texts(a->customer_id, b->customer_id);
-    if (order == 0)
-        order = compare_texts(a->run_id, b->run_id);
-    if (order == 0)
-        order = compare_texts(a->agent_id, b->agent_id);
-    if (order == 0)
-        order = compare_texts(a->user_id, b->user_id);
-    if (order == 0)
-        order = compare_texts(a->meter, b->meter);
-    return order != 0 ? order : compare_texts(a->model, b->model);
-}
-
-static void sort_hourly(struct accumulator *accumulator)
+static void sort_hourly(struct table *table)
 {
     size_t count = 0;
-    for (size_t i = 0; i < accumulator->hourly.slot_count; i++) {
-        const struct hourly_entry *entry = accumulator->hourly.slots[i].row;
+    for (size_t i = 0; i < table->slot_count; i++) {
+        const struct hourly_entry *entry = table->slots[i].row;
         if (entry)
-            accumulator->hourly_sorted[count++] = entry->row;
+            table->sorted[count++].hourly = &entry->row;
     }
-    qsort(accumulator->hourly_sorted, count, sizeof *accumulator->hourly_sorted, compare_hourly);
-    accumulator->hourly_is_sorted = true;
+    row_sort_hourly(table->sorted, count, table->customers.shared);
+    table->is_sorted = true;
 }
 
-static void sort_runs(struct accumulator *accumulator)
+static void sort_runs(struct table *table)
 {
     size_t count = 0;
-    for (size_t i = 0; i < accumulator->runs.slot_count; i++) {
-        const struct run_row *row = accumulator->runs.slots[i].row;
-        if (row)
-            accumulator->runs_sorted[count++] = *row;
-    }
-    qsort(accumulator->runs_sorted, count, sizeof *accumulator->runs_sorted, compare_runs);
-    accumulator->runs_are_sorted = true;
+    for (size_t i = 0; i < table->slot_count; i++)
+        if (table->slots[i].row)
+            table->sorted[count++].run = table->slots[i].row;
+    row_sort_runs(table->sorted, count, table->customers.shared, table->runs.shared);
+    table->is_sorted = true;
 }
 
 /* Asked more than once for each batch: to sort them early, for the names that are new, for the rollups. */
-const struct hourly_row *accumulator_hourly(struct accumulator *accumulator, size_t *count)
+const struct sorted_row *accumulator_hourly(struct accumulator *accumulator, size_t *count)
 {
-    *count = accumulator->hourly.rows;
-    if (*count == 0)
-        return NULL;
-    if (!accumulator->hourly_is_sorted)
-        sort_hourly(accumulator);
-    return accumulator->hourly_sorted;
+    struct table *table = &accumulator->hourly;
+    *count = table->rows;
+    if (table->rows > 0 && !table->is_sorted)
+        sort_hourly(table);
+    return table->rows > 0 ? table->sorted : NULL;
 }
 
-const struct run_row *accumulator_runs(struct accumulator *accumulator, size_t *count)
+const struct sorted_row *accumulator_runs(struct accumulator *accumulator, size_t *count)
 {
-    *count = accumulator->runs.rows;
-    if (*count == 0)
-        return NULL;
-    if (!accumulator->runs_are_sorted)
-        sort_runs(accumulator);
-    return accumulator->runs_sorted;
+    struct table *table = &accumulator->runs;
+    *count = table->rows;
+    if (table->rows > 0 && !table->is_sorted)
+        sort_runs(table);
+    return table->rows > 0 ? table->sorted : NULL;
 }

@@ -34,6 +34,15 @@ struct run_row {
     int64_t last_event_us;
 };
 
+/* A row in its place among the others. */
+struct sorted_row {
+    union {
+        const struct hourly_row *hourly;
+        const struct run_row *run;
+    };
+    uint64_t first, second; /* private: row_sort.c */
+};
+
 struct accumulator_rules {
     enum event_lifted dimensions[LIFTED_COUNT]; /* rollup.dimensions */
     size_t dimension_count;
@@ -77,7 +86,7 @@ bool accumulator_add_at(struct accumulator *accumulator, const struct accumulato
  * and hands them out: by customer_id, hour, meter, model, dimensions, and by customer_id, run_id, agent_id,
  * user_id, meter, model. Rows stay the accumulator's and as they are until the next add or reset. NULL if
  * there are none. */
-const struct hourly_row *accumulator_hourly(struct accumulator *accumulator, size_t *count);
-const struct run_row *accumulator_runs(struct accumulator *accumulator, size_t *count);
+const struct sorted_row *accumulator_hourly(struct accumulator *accumulator, size_t *count);
+const struct sorted_row *accumulator_runs(struct accumulator *accumulator, size_t *count);
 
 #endif

@@ -29,7 +29,7 @@ static const char known_sql[] =
 
 /* The batch's rows, a run's beside each other, and whether the table knows each one's run. */
 struct runs {
-    const struct run_row *rows;
+    const struct sorted_row *rows;
     size_t count;
     bool *known;
 };
@@ -41,7 +41,7 @@ static bool same_run(const struct run_row *a, const struct run_row *b)
 
 static void mark_known(struct runs *runs, size_t first)
 {
-    for (size_t i = first; i < runs->count && same_run(&runs->rows[i], &runs->rows[first]); i++)
+    for (size_t i = first; i < runs->count && same_run(runs->rows[i].run, runs->rows[first].run); i++)
         runs->known[i] = true;
 }
 
@@ -59,10 +59,10 @@ static bool find_known(struct postgres_store *store, struct runs *runs)
     pg_columns_begin(&columns, "ttj");
     bool ok = true;
     for (size_t i = 0; ok && i < runs->count; i++) {
-        if (i > 0 && same_run(&runs->rows[i], &runs->rows[i - 1]))
+        if (i > 0 && same_run(runs->rows[i].run, runs->rows[i - 1].run))
             continue;
-        pg_put_text(&columns, runs->rows[i].customer_id);
-        pg_put_text(&columns, runs->rows[i].run_id);
+        pg_put_text(&columns, runs->rows[i].run->customer_id);
+        pg_put_text(&columns, runs->rows[i].run->run_id);
         pg_put_int8(&columns, (int64_t)i);
         ok = !pg_columns_full(&columns) || ask(store, &columns, runs);
     }
@@ -95,7 +95,7 @@ static bool write_some(struct postgres_store *store, const struct runs *runs, bo
     for (size_t i = 0; ok && i < runs->count; i++) {
         if (runs->known[i] != known)
             continue;
-        put_run(&columns, &runs->rows[i]);
+        put_run(&columns, runs->rows[i].run);
         ok = pg_columns_run_if_full(&store->pg, sql, &columns);
     }
     ok = ok && pg_columns_run(&store->pg, sql, &columns);

@@ -122,17 +122,18 @@ bool store_write_segments(struct postgres_store *store, const struct batch *batc
 bool store_write_names(struct postgres_store *store, const struct batch *batch)
 {
     size_t count;
-    const struct hourly_row *rows = accumulator_hourly(batch->accumulator, &count);
+    const struct sorted_row *rows = accumulator_hourly(batch->accumulator, &count);
     struct pg_columns customers, meters;
     pg_columns_begin(&customers, "t");
     pg_columns_begin(&meters, "t");
     for (size_t i = 0; i < count; i++) {
-        bool next_customer = i == 0 || !text_equal(rows[i].customer_id, rows[i - 1].customer_id);
-        if (next_customer && seen_set_add(&store->customers, rows[i].customer_id))
-            pg_put_text(&customers, rows[i].customer_id);
-        if ((next_customer || !text_equal(rows[i].meter, rows[i - 1].meter)) &&
-            seen_set_add(&store->meters, rows[i].meter))
-            pg_put_text(&meters, rows[i].meter);
+        bool next_customer =
+            i == 0 || !text_equal(rows[i].hourly->customer_id, rows[i - 1].hourly->customer_id);
+        if (next_customer && seen_set_add(&store->customers, rows[i].hourly->customer_id))
+            pg_put_text(&customers, rows[i].hourly->customer_id);
+        if ((next_customer || !text_equal(rows[i].hourly->meter, rows[i - 1].hourly->meter)) &&
+            seen_set_add(&store->meters, rows[i].hourly->meter))
+            pg_put_text(&meters, rows[i].hourly->meter);
     }
     bool ok = pg_columns_run(
                   &store->pg,
@@ -176,12 +177,12 @@ static bool write_hourly(struct postgres_store *store, const struct batch *batch
         "first_event_at = least(h.first_event_at, excluded.first_event_at), "
         "last_event_at = greatest(h.last_event_at, excluded.last_event_at)";
     size_t count;
-    const struct hourly_row *rows = accumulator_hourly(batch->accumulator, &count);
+    const struct sorted_row *rows = accumulator_hourly(batch->accumulator, &count);
     struct pg_columns columns;
     pg_columns_begin(&columns, "tztttjnnzz");
     bool ok = true;
     for (size_t i = 0; ok && i < count; i++) {
-        put_hourly(&columns, &rows[i]);
+        put_hourly(&columns, rows[i].hourly);
         ok = pg_columns_run_if_full(&store->pg, sql, &columns);
     }
     ok = ok && pg_columns_run(&store->pg, sql, &columns);

@@ -216,11 +216,11 @@ static void settle_pending(struct world *world, const struct batch *batch)
 static void store_hours(struct world *world, struct batch *batch)
 {
     size_t count;
-    const struct hourly_row *rows = accumulator_hourly(batch->accumulator, &count);
+    const struct sorted_row *rows = accumulator_hourly(batch->accumulator, &count);
     for (size_t i = 0; i < count; i++) {
-        struct sim_hour key = {.hour_us = rows[i].hour_us}, *found = NULL;
-        put(key.customer, rows[i].customer_id);
-        put(key.meter, rows[i].meter);
+        struct sim_hour key = {.hour_us = rows[i].hourly->hour_us}, *found = NULL;
+        put(key.customer, rows[i].hourly->customer_id);
+        put(key.meter, rows[i].hourly->meter);
         struct sim_hour *hours = world->database.hours.rows;
         for (size_t h = 0; !found && h < world->database.hours.count; h++)
             if (hours[h].hour_us == key.hour_us && strcmp(hours[h].customer, key.customer) == 0 &&
@@ -228,9 +228,9 @@ static void store_hours(struct world *world, struct batch *batch)
                 found = &hours[h];
         if (!found)
             *(found = table_add(&world->database.hours, sizeof key)) = key;
-        found->events += rows[i].events;
-        found->quantity += rows[i].quantity;
-        found->adjustment += rows[i].adjustment;
+        found->events += rows[i].hourly->events;
+        found->quantity += rows[i].hourly->quantity;
+        found->adjustment += rows[i].hourly->adjustment;
     }
 }
 

@@ -49,18 +49,18 @@ static void add(struct event event)
     ck_assert(accumulator_add(accumulator, &event));
 }
 
-static const struct hourly_row *hourly(size_t expected_count)
+static const struct sorted_row *hourly(size_t expected_count)
 {
     size_t count;
-    const struct hourly_row *rows = accumulator_hourly(accumulator, &count);
+    const struct sorted_row *rows = accumulator_hourly(accumulator, &count);
     ck_assert_uint_eq(count, expected_count);
     return rows;
 }
 
-static const struct run_row *runs(size_t expected_count)
+static const struct sorted_row *runs(size_t expected_count)
 {
     size_t count;
-    const struct run_row *rows = accumulator_runs(accumulator, &count);
+    const struct sorted_row *rows = accumulator_runs(accumulator, &count);
     ck_assert_uint_eq(count, expected_count);
     return rows;
 }
@@ -70,7 +70,7 @@ START_TEST(events_of_one_key_and_hour_become_one_row)
     add(usage("acme", NOON_US + 5, 7));
     add(usage("acme", NOON_US, 3));
     add(usage("acme", NOON_US + HOUR_US - 1, 1));
-    const struct hourly_row *row = hourly(1);
+    const struct hourly_row *row = hourly(1)->hourly;
     ck_assert(text_equal(row->customer_id, TEXT("acme")));
     ck_assert(text_equal(row->meter, TEXT("tokens")));
     ck_assert(text_equal(row->model, TEXT("")));
@@ -90,11 +90,11 @@ START_TEST(hours_are_floored_before_1970_too)
     add(usage("acme", -HOUR_US, 1));
     add(usage("acme", -HOUR_US - 1, 1));
     add(usage("acme", 0, 1));
-    const struct hourly_row *rows = hourly(3);
-    ck_assert_int_eq(rows[0].hour_us, -2 * HOUR_US);
-    ck_assert_int_eq(rows[1].hour_us, -HOUR_US);
-    ck_assert_int_eq(rows[1].events, 2);
-    ck_assert_int_eq(rows[2].hour_us, 0);
+    const struct sorted_row *rows = hourly(3);
+    ck_assert_int_eq(rows[0].hourly->hour_us, -2 * HOUR_US);
+    ck_assert_int_eq(rows[1].hourly->hour_us, -HOUR_US);
+    ck_assert_int_eq(rows[1].hourly->events, 2);
+    ck_assert_int_eq(rows[2].hourly->hour_us, 0);
 }
 END_TEST
 
@@ -107,7 +107,7 @@ START_TEST(corrections_are_in_the_net_and_shown_apart)
     struct event retraction = usage("acme", NOON_US, -1);
     retraction.kind = EVENT_RETRACTION;
     add(retraction);
-    const struct hourly_row *row = hourly(1);
+    const struct hourly_row *row = hourly(1)->hourly;
     ck_assert_int_eq(row->events, 3);
     ck_assert(row->quantity == DECIMAL_ONE * 5);
     ck_assert(row->adjustment == DECIMAL_ONE * -5);
@@ -146,11 +146,11 @@ START_TEST(dimensions_are_canonical_json_without_absent_values)
     event.lifted[LIFTED_PROVIDER] = TEXT("p");
     event.lifted[LIFTED_OPERATION] = TEXT("not configured");
     add(event);
-    const struct hourly_row *rows = hourly(2);
-    ck_assert(text_equal(rows[0].dimensions, TEXT("{}")));
-    ck_assert(
-        text_equal(rows[1].dimensions, TEXT("{\"provider\":\"p\",\"user_id\":\"a\\\"b\\\\c\\n\\u0001\\u001f/"
-                                            "\xc3\xa9\x7f\"}")));
+    const struct sorted_row *rows = hourly(2);
+    ck_assert(text_equal(rows[0].hourly->dimensions, TEXT("{}")));
+    ck_assert(text_equal(rows[1].hourly->dimensions,
+                         TEXT("{\"provider\":\"p\",\"user_id\":\"a\\\"b\\\\c\\n\\u0001\\u001f/"
+                              "\xc3\xa9\x7f\"}")));
 }
 END_TEST
 
@@ -165,11 +165,11 @@ START_TEST(other_dimensions_make_another_row)
     event.lifted[LIFTED_USER_ID] = TEXT("");
     event.lifted[LIFTED_AGENT_ID] = TEXT("x");
     add(event);
-    const struct hourly_row *rows = hourly(2);
-    ck_assert_int_eq(rows[0].events, 1);
-    ck_assert(text_equal(rows[0].dimensions, TEXT("{\"agent_id\":\"x\"}")));
-    ck_assert_int_eq(rows[1].events, 2);
-    ck_assert(text_equal(rows[1].dimensions, TEXT("{\"user_id\":\"x\"}")));
+    const struct sorted_row *rows = hourly(2);
+    ck_assert_int_eq(rows[0].hourly->events, 1);
+    ck_assert(text_equal(rows[0].hourly->dimensions, TEXT("{\"agent_id\":\"x\"}")));
+    ck_assert_int_eq(rows[1].hourly->events, 2);
+    ck_assert(text_equal(rows[1].hourly->dimensions, TEXT("{\"user_id\":\"x\"}")));
 }
 END_TEST
 
@@ -193,15 +193,15 @@ START_TEST(an_agent_run_is_summed_over_its_hours)
     add(before);
     add(of_run("r2", "v", ""));
     add(of_run("", "u", ""));
-    const struct run_row *rows = runs(2);
-    ck_assert_int_eq(rows[0].events, 3);
-    ck_assert(rows[0].quantity == DECIMAL_ONE * 6);
-    ck_assert_int_eq(rows[0].first_event_us, NOON_US - 1);
-    ck_assert_int_eq(rows[0].last_event_us, NOON_US + HOUR_US);
-    ck_assert(text_equal(rows[0].run_id, TEXT("r2")));
-    ck_assert(text_equal(rows[0].parent_run_id, TEXT("r1")));
-    ck_assert(text_equal(rows[1].user_id, TEXT("v")));
-    ck_assert_uint_eq(rows[1].parent_run_id.length, 0);
+    const struct sorted_row *rows = runs(2);
+    ck_assert_int_eq(rows[0].run->events, 3);
+    ck_assert(rows[0].run->quantity == DECIMAL_ONE * 6);
+    ck_assert_int_eq(rows[0].run->first_event_us, NOON_US - 1);
+    ck_assert_int_eq(rows[0].run->last_event_us, NOON_US + HOUR_US);
+    ck_assert(text_equal(rows[0].run->run_id, TEXT("r2")));
+    ck_assert(text_equal(rows[0].run->parent_run_id, TEXT("r1")));
+    ck_assert(text_equal(rows[1].run->user_id, TEXT("v")));
+    ck_assert_uint_eq(rows[1].run->parent_run_id.length, 0);
     hourly(3);
 }
 END_TEST
@@ -268,16 +268,16 @@ static void expect_sums(const struct sum sums[KEYS])
     size_t used = 0, count;
     for (int key = 0; key < KEYS; key++)
         used += sums[key].events > 0;
-    const struct hourly_row *rows = accumulator_hourly(accumulator, &count);
+    const struct sorted_row *rows = accumulator_hourly(accumulator, &count);
     ck_assert_uint_eq(count, used);
     for (size_t i = 0; i < count; i++) {
         char customer[16], text[16];
-        snprintf(customer, sizeof customer, "%.*s", (int)rows[i].customer_id.length,
-                 rows[i].customer_id.bytes);
-        snprintf(text, sizeof text, "c%d", key_of_row(&rows[i]) % CUSTOMERS);
+        snprintf(customer, sizeof customer, "%.*s", (int)rows[i].hourly->customer_id.length,
+                 rows[i].hourly->customer_id.bytes);
+        snprintf(text, sizeof text, "c%d", key_of_row(rows[i].hourly) % CUSTOMERS);
         ck_assert_str_eq(customer, text);
-        ck_assert_int_eq(rows[i].events, sums[key_of_row(&rows[i])].events);
-        ck_assert(rows[i].quantity == sums[key_of_row(&rows[i])].quantity);
+        ck_assert_int_eq(rows[i].hourly->events, sums[key_of_row(rows[i].hourly)].events);
+        ck_assert(rows[i].hourly->quantity == sums[key_of_row(rows[i].hourly)].quantity);
     }
 }
 
@@ -309,18 +309,18 @@ START_TEST(rows_come_in_the_order_of_their_primary_keys)
     struct sum sums[KEYS] = {0};
     add_random(sums, 3000);
     size_t count;
-    const struct hourly_row *rows = accumulator_hourly(accumulator, &count);
+    const struct sorted_row *rows = accumulator_hourly(accumulator, &count);
     for (size_t i = 1; i < count; i++) {
-        const struct hourly_row *a = &rows[i - 1], *b = &rows[i];
+        const struct hourly_row *a = rows[i - 1].hourly, *b = rows[i].hourly;
         int order = compare(a->customer_id, b->customer_id);
         order = order ? order : (a->hour_us > b->hour_us) - (a->hour_us < b->hour_us);
         order = order ? order : compare(a->meter, b->meter);
         order = order ? order : compare(a->model, b->model);
         ck_assert_int_lt(order, 0);
     }
-    const struct run_row *run_rows = accumulator_runs(accumulator, &count);
+    const struct sorted_row *run_rows = accumulator_runs(accumulator, &count);
     for (size_t i = 1; i < count; i++) {
-        const struct run_row *a = &run_rows[i - 1], *b = &run_rows[i];
+        const struct run_row *a = run_rows[i - 1].run, *b = run_rows[i].run;
         int order = compare(a->customer_id, b->customer_id);
         order = order ? order : compare(a->run_id, b->run_id);
         order = order ? order : compare(a->meter, b->meter);
@@ -330,15 +330,52 @@ START_TEST(rows_come_in_the_order_of_their_primary_keys)
 }
 END_TEST
 
+/* Up to twenty bytes of an alphabet of three, one beyond ASCII, behind what all begin with. */
+static struct text random_id(char id[32], const char *begin)
+{
+    static const char alphabet[] = {'a', 'b', '\xc3'};
+    char *end = stpcpy(id, begin);
+    for (int left = random_below(16); left > 0; left--)
+        *end++ = alphabet[random_below(sizeof alphabet)];
+    *end = '\0';
+    return text_of(id);
+}
+
+/* Pairs that differ nowhere but far behind, or in that one goes on, come up all the time. */
+START_TEST(ids_of_any_length_come_in_their_order)
+{
+    static const char *const begins[] = {"c", "cust_0000000"};
+    random_state = (unsigned)_i;
+    char customer[32], run[32];
+    for (int i = 0; i < 3000; i++) {
+        struct event event = usage("", NOON_US + random_below(3) * HOUR_US, 1);
+        event.customer_id = random_id(customer, begins[_i % 2]);
+        event.lifted[LIFTED_RUN_ID] = random_id(run, _i < 2 ? "r" : "run_00000");
+        add(event);
+    }
+    size_t count;
+    const struct sorted_row *rows = accumulator_hourly(accumulator, &count);
+    for (size_t i = 1; i < count; i++) {
+        int order = compare(rows[i - 1].hourly->customer_id, rows[i].hourly->customer_id);
+        ck_assert(order < 0 || (order == 0 && rows[i - 1].hourly->hour_us < rows[i].hourly->hour_us));
+    }
+    rows = accumulator_runs(accumulator, &count);
+    for (size_t i = 1; i < count; i++) {
+        int order = compare(rows[i - 1].run->customer_id, rows[i].run->customer_id);
+        ck_assert_int_lt(order ? order : compare(rows[i - 1].run->run_id, rows[i].run->run_id), 0);
+    }
+}
+END_TEST
+
 START_TEST(the_order_does_not_depend_on_the_seed)
 {
     struct sum sums[KEYS] = {0};
     add_random(sums, 500);
     size_t count;
-    const struct hourly_row *rows = accumulator_hourly(accumulator, &count);
+    const struct sorted_row *rows = accumulator_hourly(accumulator, &count);
     int *first = calloc(count, sizeof *first);
     for (size_t i = 0; i < count; i++)
-        first[i] = key_of_row(&rows[i]);
+        first[i] = key_of_row(rows[i].hourly);
     restart(&(struct accumulator_rules){.runs = true, .hash_seed = {77, 78}});
     for (int key = KEYS - 1; key >= 0; key--) {
         char customer[16], meter[16], model[16];
@@ -347,7 +384,7 @@ START_TEST(the_order_does_not_depend_on_the_seed)
     }
     rows = hourly(count);
     for (size_t i = 0; i < count; i++)
-        ck_assert_int_eq(key_of_row(&rows[i]), first[i]);
+        ck_assert_int_eq(key_of_row(rows[i].hourly), first[i]);
     free(first);
 }
 END_TEST
@@ -364,9 +401,9 @@ START_TEST(texts_are_the_accumulators_own)
     memset(run, 'x', 3);
     memset(user, 'x', 4);
     add(event);
-    ck_assert(text_equal(hourly(2)->customer_id, TEXT("acme")));
-    ck_assert(text_equal(hourly(2)->dimensions, TEXT("{\"user_id\":\"user\"}")));
-    ck_assert(text_equal(runs(2)->run_id, TEXT("run")));
+    ck_assert(text_equal(hourly(2)->hourly->customer_id, TEXT("acme")));
+    ck_assert(text_equal(hourly(2)->hourly->dimensions, TEXT("{\"user_id\":\"user\"}")));
+    ck_assert(text_equal(runs(2)->run->run_id, TEXT("run")));
 }
 END_TEST
 
@@ -420,6 +457,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, runs_that_nobody_wants_are_not_summed);
     tcase_add_loop_test(tests, sums_equal_those_of_a_plain_model_between_sorts, 0, 4);
     tcase_add_test(tests, rows_come_in_the_order_of_their_primary_keys);
+    tcase_add_loop_test(tests, ids_of_any_length_come_in_their_order, 0, 4);
     tcase_add_test(tests, the_order_does_not_depend_on_the_seed);
     tcase_add_test(tests, texts_are_the_accumulators_own);
     tcase_add_test(tests, a_sum_beyond_128_bits_is_an_error);

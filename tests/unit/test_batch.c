@@ -115,9 +115,9 @@ START_TEST(accepted_events_are_in_the_rollups_and_the_digest)
     accept(0, 100, TODAY);
     accept(0, 101, TODAY);
     size_t count;
-    ck_assert_int_eq(accumulator_hourly(batch->accumulator, &count)->events, 2);
+    ck_assert_int_eq(accumulator_hourly(batch->accumulator, &count)->hourly->events, 2);
     ck_assert_uint_eq(count, 1);
-    ck_assert_int_eq(accumulator_runs(batch->accumulator, &count)->events, 2);
+    ck_assert_int_eq(accumulator_runs(batch->accumulator, &count)->run->events, 2);
     struct digest expected = digest_of((int64_t[]){101, 100}, 2, origin_at(0, 0).payload);
     ck_assert(batch->partitions[0].digest.sum == expected.sum);
 }
@@ -174,7 +174,7 @@ START_TEST(the_stores_answer_counts_a_sealed_event_exactly_once)
     struct digest expected = digest_of((int64_t[]){51}, 1, TEXT("{\"quantity\":1}"));
     ck_assert(part->digest.sum == expected.sum);
     size_t count;
-    ck_assert_int_eq(accumulator_hourly(batch->accumulator, &count)->events, 1);
+    ck_assert_int_eq(accumulator_hourly(batch->accumulator, &count)->hourly->events, 1);
     ck_assert_uint_eq(batch->conflict_count, 1);
     ck_assert_int_eq(batch->conflicts[0].offset, 52);
     ck_assert(text_equal(batch->conflicts[0].event.event_id, TEXT("e1")));

@@ -347,13 +347,13 @@ static void expect_rows_apart(void)
     add_pair();
     int64_t events[2];
     if (in_run) {
-        const struct run_row *rows = accumulator_runs(accumulator, &count);
+        const struct sorted_row *rows = accumulator_runs(accumulator, &count);
         ck_assert_msg(count == 2, "field %d", (int)field);
-        events[0] = rows[0].events, events[1] = rows[1].events;
+        events[0] = rows[0].run->events, events[1] = rows[1].run->events;
     } else {
-        const struct hourly_row *rows = accumulator_hourly(accumulator, &count);
+        const struct sorted_row *rows = accumulator_hourly(accumulator, &count);
         ck_assert_msg(count == 2, "field %d", (int)field);
-        events[0] = rows[0].events, events[1] = rows[1].events;
+        events[0] = rows[0].hourly->events, events[1] = rows[1].hourly->events;
     }
     ck_assert_int_eq(events[0] + events[1], 3);
     ck_assert_int_eq(events[0] * events[1], 2);

@@ -31,12 +31,12 @@ static const struct setting every_role[] = {{"client.id", "usagebox"},
         "fetch.error.backoff.ms", "50"                                                                       \
     }
 
-/* Read ahead of the engine for each partition: 8,000 messages, or librdkafka's default of 64 MiB if that is
+/* Read ahead of the engine for each partition: 4,000 messages, or librdkafka's default of 64 MiB if that is
  * less; and what fetches add to that before it is noticed, which compression multiplies. The session is as
  * short as brokers allow with some room: until it ends, nobody counts a dead process's lanes. */
 static const struct setting member[] = {READING,
                                         {"fetch.wait.max.ms", "25"},
-                                        {"queued.min.messages", "8000"},
+                                        {"queued.min.messages", "4000"},
                                         {"fetch.message.max.bytes", "262144"},
                                         {"partition.assignment.strategy", "range"},
                                         {"session.timeout.ms", "10000"},

@@ -53,7 +53,7 @@ _Static_assert(NAME_CELLS == 1 << (64 - 57) && (int)NAME_CELLS > (int)FIELD_COUN
 void event_names_init(struct event_names *names)
 {
     memset(names->cells, NO_FIELD, sizeof names->cells);
-    for (uint8_t field = 0; field < FIELD_COUNT; field++) {
+    for (unsigned field = 0; field < FIELD_COUNT; field++) {
         char padded[sizeof(struct name_words)] = "";
         struct text name = text_of(event_field_name(field));
         memcpy(padded, name.bytes, name.length);
@@ -63,7 +63,7 @@ void event_names_init(struct event_names *names)
         size_t cell = first_cell(names->known[field].words, place);
         while (names->cells[cell] != NO_FIELD)
             cell = (cell + 1) % NAME_CELLS;
-        names->cells[cell] = field;
+        names->cells[cell] = (uint8_t)field;
     }
 }
 

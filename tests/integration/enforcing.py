@@ -52,6 +52,14 @@ def wait_adopted(scene, lanes=None):
         "'ceilings_generation')") == (lanes or scene.topics.partitions), 30, "the adoption of the ceilings")
 
 
+def start_with(scene, *ceilings, **how):
+    """A process that has adopted these ceilings, and no others."""
+    apply(scene, *ceilings)
+    process = scene.usagebox.start(**how)
+    wait_adopted(scene)
+    return process
+
+
 def in_force_for(scene, interval):
     """As if what is in force had been applied so long ago: periods that ended before are not judged."""
     scene.query("UPDATE ceiling SET created_at = now() - %s::interval", interval)

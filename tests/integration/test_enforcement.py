@@ -6,8 +6,8 @@ from datetime import datetime, timezone
 
 from clock import MovedClock
 from counting import assert_counted_once
-from enforcing import (active, apply, assert_enforced, ceiling, in_force_for, period_of, read_flags, say_late,
-                       schema, take_back, use, wait_active, wait_adopted)
+from enforcing import (active, apply, assert_enforced, ceiling, in_force_for, period_of, read_flags, say_late, schema,
+                       start_with, take_back, use, wait_active, wait_adopted)
 from stack import wait_until
 from workload import Workload
 
@@ -29,9 +29,7 @@ class TestLimits:
     CAP = ceiling("cap", 100)
 
     def test_crossed_is_more_than_the_limit_and_not_the_limit(self, scene):
-        apply(scene.migrate(), self.CAP)
-        scene.usagebox.start()
-        wait_adopted(scene)
+        start_with(scene.migrate(), self.CAP)
         records = scene.produce(use("below", 99), use("at", 100), use("above", 101), use("hair", "100.000000001"))
         scene.wait_consumed()
         assert active(scene) == {("above", "cap"), ("hair", "cap")}
@@ -42,9 +40,7 @@ class TestLimits:
 
     def test_a_correction_clears_at_the_clear_level_and_not_above(self, scene):
         rule = {**self.CAP, "clear_level": 80}
-        apply(scene.migrate(), rule)
-        scene.usagebox.start()
-        wait_adopted(scene)
+        start_with(scene.migrate(), rule)
         records = scene.produce(use("a", 101), take_back("a", 20), use("b", 101), take_back("b", 21), use("b", 21))
         scene.wait_consumed()
         assert active(scene) == {("a", "cap"), ("b", "cap")}
@@ -53,9 +49,7 @@ class TestLimits:
 
     def test_a_plan_holds_for_who_is_on_it_and_a_customers_own_for_that_one(self, scene):
         rules = [ceiling("pro", 10, plan="pro"), ceiling("own", 5, customer="a"), ceiling("month", 20, period="month")]
-        apply(scene.migrate(), *rules)
-        scene.usagebox.start()
-        wait_adopted(scene)
+        start_with(scene.migrate(), *rules)
         pro = {"policy_metadata": {"plan_tier": "pro"}}
         records = scene.produce(use("a", 9), use("b", 11), use("c", 11, **pro), use("a", 2, **pro), use("d", 21))
         scene.wait_consumed()
@@ -63,9 +57,7 @@ class TestLimits:
         assert_enforced(scene, rules, assert_counted_once(scene, records))
 
     def test_a_raised_limit_clears_and_a_lowered_one_crosses(self, scene):
-        apply(scene.migrate(), self.CAP)
-        scene.usagebox.start()
-        wait_adopted(scene)
+        start_with(scene.migrate(), self.CAP)
         scene.produce(use("a", 150), use("b", 50))
         wait_active(scene, {("a", "cap")})
         apply(scene, {**self.CAP, "limit": 150})
@@ -167,9 +159,7 @@ class TestCrashes:
     CAP = ceiling("cap", 100)
 
     def test_a_crash_between_flag_and_commit_decides_the_same_again(self, scene):
-        apply(scene.migrate(), self.CAP)
-        scene.usagebox.start()
-        wait_adopted(scene)
+        start_with(scene.migrate(), self.CAP)
         scene.usagebox.processes[0].terminate()
         holding_back(scene)
         process = scene.usagebox.start()
@@ -187,9 +177,7 @@ class TestCrashes:
     def test_who_takes_over_decides_by_what_was_adopted_until_newer_ceilings_are(self, make_scene):
         """While their sums can't be read, nothing can be adopted."""
         scene = make_scene(partitions=1)
-        apply(scene.migrate(), self.CAP)
-        process = scene.usagebox.start()
-        wait_adopted(scene)
+        process = start_with(scene.migrate(), self.CAP)
         records = scene.produce(use("a", 60))
         scene.wait_consumed()
         process.kill9()
@@ -210,9 +198,7 @@ class TestCrashes:
         rules = [ceiling("hour", 2_000, period="hour"), ceiling("day", 10_000, clear_level=9_500),
                  ceiling("tight", 100, period="month", policy="alert", clear_level=50),
                  ceiling("pro", 3_000, plan="pro"), ceiling("own", 777, customer="c-1")]
-        apply(scene, *rules)
-        process = scene.usagebox.start()
-        wait_adopted(scene)
+        process = start_with(scene, *rules)
         dice, records = random.Random(7), []
         for _ in range(10):
             producer = scene.topics.producer()
@@ -238,9 +224,7 @@ class TestOutages:
     CAP = ceiling("cap", 100)
 
     def test_flags_keep_leaving_while_postgresql_is_away(self, scene):
-        apply(scene.migrate(), self.CAP)
-        process = scene.usagebox.start()
-        wait_adopted(scene)
+        process = start_with(scene.migrate(), self.CAP)
         records = scene.produce(use("a", 60), use("b", 101))
         scene.wait_consumed()
         scene.stack.pg_stop("immediate")
@@ -262,9 +246,7 @@ class TestMessages:
             EVENT_SCHEMA.validate(value)
 
     def test_the_owner_overrides_a_zombies_late_message(self, scene):
-        apply(scene.migrate(), ceiling("cap", 100))
-        scene.usagebox.start()
-        wait_adopted(scene)
+        start_with(scene.migrate(), ceiling("cap", 100))
         scene.usagebox.processes[0].terminate()  # the zombie
         scene.usagebox.start()
         scene.produce(use("a", 101), take_back("a", 50), use("a", 50))

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from counting import assert_counted_once
-from enforcing import active, apply, ceiling, use, wait_active, wait_adopted
+from enforcing import active, ceiling, start_with, use, wait_active
 from stack import wait_until
 
 # the process sleeps while its log is changed and must still be a member when it wakes
@@ -94,9 +94,7 @@ def test_a_log_that_begins_later_is_read_from_there_and_what_it_lacks_is_a_gap(s
 @pytest.mark.parametrize("count", [3, 10, 30])
 def test_a_topic_made_anew_stops_a_running_lane(scene, count):
     """With fewer records than were read, as many, and more, which can be read on from there."""
-    apply(scene, ceiling("cap", 1000))
-    process = scene.usagebox.start()
-    wait_adopted(scene)
+    process = start_with(scene, ceiling("cap", 1000))
     scene.produce(*uses(9), use("cust-0", 1000))
     scene.wait_consumed()
     wait_active(scene, {("cust-0", "cap")})

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from counting import assert_counted_once
-from enforcing import active, apply, assert_enforced, ceiling, read_flags, take_back, use, wait_active, wait_adopted
+from enforcing import (active, apply, assert_enforced, ceiling, read_flags, start_with, take_back, use, wait_active,
+                       wait_adopted)
 from load import Load, wait_progress
 from oracle import partition_of
 from stack import wait_until
@@ -115,9 +116,7 @@ def test_a_twin_beyond_the_end_waits_for_the_backlog_below_it(make_scene):
 def test_lanes_are_rehomed_under_load_and_kill(make_scene):
     scene = make_scene(partitions=4, config=FAST).migrate()
     rules = [ceiling("day", 400_000, meter="llm_tokens_in"), ceiling("month", 2_000_000, period="month", meter="llm_tokens_out")]
-    apply(scene, *rules)
-    process = scene.usagebox.start()
-    wait_adopted(scene)
+    process = start_with(scene, *rules)
     with Load(scene, seed=71) as before:
         for _ in range(5):
             wait_progress(scene)
@@ -147,9 +146,7 @@ def test_one_that_slept_through_it_counts_nothing_more(make_scene):
     properties = {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300, "max.poll.interval.ms": 6000}
     scene = make_scene(partitions=2, config={"kafka": {"properties": properties}, "batch": {"max_delay": "2s"}}).migrate()
     cap = ceiling("cap", 100)
-    apply(scene, cap)
-    sleeper = scene.usagebox.start()
-    wait_adopted(scene)
+    sleeper = start_with(scene, cap)
     customers = movers(2, 3, count=8)
     events = [use(customer, 60) for customer in customers]
     records = scene.produce(*events[:4])
@@ -173,9 +170,7 @@ def test_one_that_slept_through_it_counts_nothing_more(make_scene):
 def test_a_sealed_day_stays_decided_by_its_index(make_scene):
     """For lanes that are new, and for customers who come to a lane that never saw their events."""
     scene = make_scene(partitions=2, config=FAST).migrate()
-    apply(scene, ceiling("cap", 1000))
-    process = scene.usagebox.start()
-    wait_adopted(scene)
+    process = start_with(scene, ceiling("cap", 1000))
     customers = movers(2, 5)
     events = [old_use(customer, 1) for customer in customers] + [use(customer, 1) for customer in customers]
     records = scene.produce(*events)
@@ -224,9 +219,7 @@ def test_what_was_passed_over_is_counted_where_its_customer_is_now(make_scene):
     """An operator sends lanes over records, partitions are added, and he sends them back: of days that are open and of a
     sealed one. Some of the records came once more meanwhile, where their customers were by then."""
     scene = make_scene(partitions=2, config=FAST).migrate()
-    apply(scene, ceiling("cap", 100))
-    process = scene.usagebox.start()
-    wait_adopted(scene)
+    process = start_with(scene, ceiling("cap", 100))
     customers = movers(2, 3, count=6)
     counted = [use(customer, 60) for customer in customers] + [old_use(customer, 1) for customer in customers]
     scene.produce(*counted)
@@ -436,9 +429,7 @@ class TestOrder:
 
     def test_transitions_are_counted_on_from_what_was_crossed_and_cleared_before(self, scene):
         cap = ceiling("cap", 100)
-        apply(scene, cap)
-        process = scene.usagebox.start()
-        wait_adopted(scene)
+        process = start_with(scene, cap)
         customers = movers(2, 3, count=6)
         flagged = {(customer, "cap") for customer in customers}
         records = scene.produce(*[use(customer, 101) for customer in customers])
@@ -457,9 +448,7 @@ class TestOrder:
 
     def test_lanes_at_different_ceilings_add_up_anew_what_was_used(self, scene):
         cap = ceiling("cap", 100)
-        apply(scene, cap)
-        process = scene.usagebox.start()
-        wait_adopted(scene)
+        process = start_with(scene, cap)
         customers = movers(2, 3, count=6)
         records = scene.produce(*[use(customer, 60) for customer in customers])
         scene.wait_consumed()

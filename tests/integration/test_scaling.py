@@ -3,8 +3,8 @@ import random
 import time
 
 from counting import assert_counted_once
-from enforcing import (active, apply, assert_enforced, ceiling, read_flags, say_late, take_back, use,
-                       wait_active, wait_adopted, wait_mended)
+from enforcing import (active, assert_enforced, ceiling, read_flags, say_late, start_with, take_back, use, wait_active,
+                       wait_mended)
 from load import Load, wait_progress
 from stack import wait_until
 
@@ -51,9 +51,7 @@ def random_use(dice):
 def test_decisions_are_the_same_whoever_makes_them(make_scene):
     scene = make_scene(partitions=LANES, config={"batch": {"max_delay": "50ms"}}).migrate()
     rules = [ceiling("day", 500, clear_level=450), ceiling("month", 1_500, period="month")]
-    apply(scene, *rules)
-    first = scene.usagebox.start()
-    wait_adopted(scene)
+    first = start_with(scene, *rules)
     dice, records = random.Random(9), []
 
     def produce(count):
@@ -79,9 +77,7 @@ def test_one_that_slept_through_its_eviction_is_fenced_and_its_late_flags_do_no_
     properties = {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300, "max.poll.interval.ms": 6000}
     scene = make_scene(partitions=1, config={"kafka": {"properties": properties}, "batch": {"max_delay": "2s"}}).migrate()
     cap = ceiling("cap", 100)
-    apply(scene, cap)
-    sleeper = scene.usagebox.start()
-    wait_adopted(scene)
+    sleeper = start_with(scene, cap)
     records = scene.produce(use("a", 60))
     scene.wait_consumed()
     records += scene.produce(use("a", 41), use("b", 101))  # flagged, not committed

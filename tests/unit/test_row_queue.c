@@ -1,7 +1,6 @@
 #include "rollup/row_queue.h"
 
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "suite.h"

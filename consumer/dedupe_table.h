@@ -19,7 +19,7 @@ _Static_assert(sizeof(struct dedupe_slot) == 20, "slots are packed without paddi
 /* Tiny tables are one piece of malloc's; others consist of blocks, small or large. The steps in which
  * capacities rise are small beside the tables that rise in them. */
 enum {
-    TINY_STEP_SLOTS = 4,
+    TINY_STEP_SLOTS = 8,
     TINY_LIMIT_SLOTS = 64,
     SMALL_BLOCK_SLOTS = 16,
     SMALL_LIMIT_SLOTS = 512,

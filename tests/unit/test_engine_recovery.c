@@ -275,6 +275,35 @@ START_TEST(what_a_lane_decided_before_it_was_stopped_is_committed_behind_its_fla
 }
 END_TEST
 
+/* It forgets its flags then: nobody would wait for what the adopting batch had decided. */
+START_TEST(
+    what_a_lane_decided_before_it_was_stopped_while_it_adopts_ceilings_is_committed_behind_its_flags_too)
+{
+    struct pipeline_options options = default_options();
+    with_ceilings(1);
+    run_lanes(&options, 1);
+    world.unacknowledged = world.silent[STORE_SEED] = true;
+    world.catalogue_generation = 2;
+    turns(300);
+    put_event(0, 0, "ann", "e1", 11);
+    turns(10);
+    ck_assert_uint_eq(world.sent_count, 1);
+    world.silent[STORE_SEED] = false;
+    turns(100);
+    ck_assert_uint_eq(world.jobs[STORE_SEED], 1);
+    stop_lane();
+    turns(300);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert_msg(world.rows[0][0].next_offset < 1, "committed before its flag is on the topic");
+    ck_assert_uint_eq(world.sent_count, 2);
+    world.flag_events[world.flag_event_count++] =
+        (struct flag_event){.kind = FLAG_ACKNOWLEDGED, .cookie = world.sent[1].cookie};
+    turns(300);
+    ck_assert_int_eq(world.rows[0][0].next_offset, 1);
+    ck_assert_int_eq(world.lane_generation, 2);
+}
+END_TEST
+
 /* A store that was lost may have taken its epochs with it: who published under them may still. */
 START_TEST(a_lane_is_taken_over_with_an_epoch_above_all_on_the_enforcement_topic)
 {
@@ -502,6 +531,9 @@ static void add_tests(TCase *tests)
                    late_events_accepted_after_their_lane_was_stopped_are_counted_once_it_is_taken_over_anew);
     tcase_add_loop_test(tests, what_a_lane_decided_before_it_was_stopped_is_committed_behind_its_flags_too, 0,
                         2);
+    tcase_add_test(
+        tests,
+        what_a_lane_decided_before_it_was_stopped_while_it_adopts_ceilings_is_committed_behind_its_flags_too);
     tcase_add_test(tests, a_lane_is_taken_over_with_an_epoch_above_all_on_the_enforcement_topic);
     tcase_add_test(tests, a_rehomed_lane_says_that_its_flags_are_out_only_once_it_has_compared_them);
     tcase_add_test(tests, of_a_log_made_anew_and_read_on_the_witness_tells);

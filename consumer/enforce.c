@@ -136,7 +136,7 @@ void enforce_poll(struct pipeline *p)
 
 static void reached(struct pipeline *p, struct lane *lane)
 {
-    if (!lane->catching_up)
+    if (!lane->catching_up || lane->late_batch > 0)
         return;
     for (size_t i = 0; i < lane->topic_count; i++)
         if (lane->topics[i].position < lane->topics[i].reached)

@@ -59,8 +59,8 @@ bool flag_book_restore(struct flag_book *book, struct text key, struct text valu
 /* Makes due every key of which topic and desire differ: on takeover once the lane has passed all that it had
  * reached, and after a rewind likewise. A key active on the topic that nothing desires gets a `cleared`. */
 bool flag_book_reconcile(struct flag_book *book, int64_t now_us);
-/* Makes due a tombstone for every key that has been cleared for keep_us, and forgets keys of which nothing is
- * left: a slice of them at each call, none before reconcile(). */
+/* Makes due a tombstone for every key that has been cleared for keep_us, or by a decision that was not made
+ * again, and forgets keys of which nothing is left: a slice of them at each call, none before reconcile(). */
 bool flag_book_bury(struct flag_book *book, int64_t now_us, int64_t keep_us);
 
 /* The highest offset of an event named by a flag seen on the topic, for one usage topic and the lane's

@@ -154,7 +154,7 @@ static bool bury_row(struct flag_book *book, uint32_t number, int64_t before_us)
         row_remove(book, number);
         return true;
     }
-    if (row->held->at_us > before_us)
+    if (row->held->at_us > before_us && same_message(row->held, desired(row)))
         return true;
     row->tombstone = true;
     return make_due(book, number);

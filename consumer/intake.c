@@ -214,11 +214,20 @@ static bool take_new(struct intake *in, const struct glimpse *glimpse, const str
                  in->record->time_ms);
 }
 
+/* A flag may be out for it, from before its day was sealed: that is not withdrawn until it is decided again,
+ * with the batch after this one; by events that are decided ahead of the store, not before it is back. */
+static void await_decision(const struct intake *in)
+{
+    if (in->lane->catching_up && in->record->offset < in->topic->reached)
+        in->lane->late_batch = in->p->ahead ? UINT64_MAX : in->p->open->number;
+}
+
 /* detail: of the dead letter, where the customer has moved. */
 static bool defer(struct intake *in, const struct event *event, const struct copy_origin *origin,
                   const char *detail)
 {
     struct pipeline *p = in->p;
+    await_decision(in);
     if (p->ahead)
         return true;
     suspect(in);

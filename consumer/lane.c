@@ -47,6 +47,7 @@ void lane_drop(struct lane *lane)
     lane->adopting_count = 0;
     lane->shadowing = lane->owes_pending = false;
     lane->catching_up = lane->winding_up = false;
+    lane->late_batch = 0;
     lane->epoch = 0;
 }
 
@@ -184,6 +185,7 @@ void lane_undo(struct lane *lane)
     flag_book_undo(lane->flags);
     lane->adopting_count = 0;
     lane->catching_up = true;
+    lane->late_batch = 0;
     lane->opened = lane_mark(lane);
     for (size_t i = 0; i < lane->topic_count; i++)
         undo_topic(&lane->topics[i]);

@@ -45,8 +45,9 @@ struct lane {
     int64_t ceilings_generation; /* adopted */
     bool owes_pending;           /* late events that were counted and taken back: only the store knows them */
     bool shadowing;
-    bool catching_up; /* some position is below what was reached before */
-    bool winding_up;  /* STOPPED while it ran: the flags of what it decided still go out */
+    bool catching_up;    /* some position is below what was reached before */
+    uint64_t late_batch; /* the last one that holds a late event from below; 0: all are decided again */
+    bool winding_up;     /* STOPPED while it ran: the flags of what it decided still go out */
     int64_t retry_at_us;
     int64_t backoff_us;
     char stop_reason[400];

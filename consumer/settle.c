@@ -173,6 +173,9 @@ static void finish_closed(struct pipeline *p)
     struct batch *batch = p->closed;
     p->closed_submitted = p->in_doubt = false;
     count_accepted_late(p, batch);
+    for (size_t i = 0; i < p->lane_count; i++)
+        if (p->lanes[i] && p->lanes[i]->late_batch == batch->number)
+            p->lanes[i]->late_batch = 0;
     batch_reset(batch);
     p->closed = NULL;
     if (p->limit_rows < p->options.max_rows)

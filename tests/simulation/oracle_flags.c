@@ -300,6 +300,27 @@ static void check_states_of_flags(struct world *world, int lane)
     }
 }
 
+static bool is_decided(const struct world *world, const char *value)
+{
+    const struct sim_decision *decisions = world->database.decisions.rows;
+    for (size_t i = 0; i < world->database.decisions.count; i++)
+        if (strstr(value, decisions[i].id))
+            return true;
+    return false;
+}
+
+/* Cleared on the topic: by a decision that is in the store, or withdrawn. */
+static void check_cleared(struct world *world, int lane)
+{
+    const struct sim_message *messages = world->flags[lane].messages.rows;
+    for (size_t i = 0; i < world->flags[lane].messages.count && !world->failure; i++) {
+        const char *value = messages[i].value;
+        if (!messages[i].gone && value && last_message(world, lane, messages[i].key) == &messages[i] &&
+            !strstr(value, "Withdrawn") && !is_decided(world, value))
+            world_fail(world, "%s: the topic names a decision that nobody made", messages[i].key);
+    }
+}
+
 static bool is_home(const struct world *world, int lane, const char *key)
 {
     char customer[WORLD_NAME_BYTES] = "";
@@ -347,6 +368,7 @@ static void check_topic(struct world *world)
     check_flags_of_states(world);
     for (int lane = 0; lane < world->partition_count && !world->failure; lane++) {
         check_states_of_flags(world, lane);
+        check_cleared(world, lane);
         check_last(world, lane);
         check_readers(world, lane);
     }

@@ -241,6 +241,41 @@ START_TEST(late_events_accepted_after_their_lane_was_stopped_are_counted_once_it
 }
 END_TEST
 
+/* Its flag is out, and it was not committed before its day was sealed. */
+START_TEST(a_flag_is_not_withdrawn_before_its_event_is_decided_again_as_a_late_one)
+{
+    static char value[sizeof world.sent[0].value];
+    struct pipeline_options options = default_options();
+    with_ceilings(1);
+    world.silent[STORE_COMMIT] = true;
+    put_event(0, 0, "ann", "e1", 11);
+    run_lanes(&options, 1);
+    ck_assert_uint_eq(world.sent_count, 1);
+    memcpy(value, world.sent[0].value, sizeof value);
+    end();
+    world.job = NULL;
+    world.silent[STORE_COMMIT] = false;
+    world.on_topic = (struct flag_event){.kind = FLAG_SEEN,
+                                         .key = TEXT("[\"ann\",\"daily\",{}]"),
+                                         .value = text_of(value),
+                                         .has_sequence = true,
+                                         .sequence = {1, 1}};
+    world.sealed[0] = (uint16_t)(START_US / DAY_US);
+    world.sealed_count = 1;
+    world.adopts_seals = true;
+    world.before = accept_late;
+    begin(&options);
+    assign(1);
+    turns(500);
+    ck_assert_int_eq(world.rows[0][0].next_offset, 1);
+    ck_assert_uint_eq(pipeline_stats(world.engine)->decisions, 1);
+    ck_assert_uint_eq(world.sent_count, 1);
+    put_event(0, 0, "bob", "e1", 11); /* all is as usual from then on */
+    turns(500);
+    ck_assert_uint_eq(world.sent_count, 2);
+}
+END_TEST
+
 /* --- flags --- */
 
 static void stop_lane(void)
@@ -529,6 +564,7 @@ static void add_tests(TCase *tests)
                         2);
     tcase_add_test(tests,
                    late_events_accepted_after_their_lane_was_stopped_are_counted_once_it_is_taken_over_anew);
+    tcase_add_test(tests, a_flag_is_not_withdrawn_before_its_event_is_decided_again_as_a_late_one);
     tcase_add_loop_test(tests, what_a_lane_decided_before_it_was_stopped_is_committed_behind_its_flags_too, 0,
                         2);
     tcase_add_test(

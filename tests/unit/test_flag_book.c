@@ -263,6 +263,26 @@ START_TEST(a_tombstone_follows_some_time_after_clearing)
 }
 END_TEST
 
+/* What a former owner decided and never committed was not decided again: cleared is as good as nothing, but it
+ * names a decision that nobody finds. */
+START_TEST(what_is_cleared_by_a_decision_that_was_not_made_again_is_buried_at_once)
+{
+    see("k", 'A', 4, 1);
+    see("l", 'B', 4, 2);
+    see("m", 'C', 4, 3);
+    restore("k", 'A');
+    restore("l", 'D');
+    bury(1);
+    run();
+    ck_assert_str_eq(publish(), "nothing");
+    for (int i = 0; i < 3; i++)
+        bury(1);
+    ck_assert_str_eq(publish(), "l -  [5,1]");
+    ck_assert_str_eq(publish(), "m -  [5,2]");
+    ck_assert_str_eq(publish(), "nothing");
+}
+END_TEST
+
 START_TEST(a_failed_tombstone_is_sent_again_unless_crossed_meanwhile)
 {
     see("k", 'A', 4, 1);
@@ -313,6 +333,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_failed_message_that_was_overtaken_is_not_sent_again);
     tcase_add_test(tests, settled_means_that_all_up_to_there_is_acknowledged);
     tcase_add_test(tests, a_tombstone_follows_some_time_after_clearing);
+    tcase_add_test(tests, what_is_cleared_by_a_decision_that_was_not_made_again_is_buried_at_once);
     tcase_add_test(tests, a_failed_tombstone_is_sent_again_unless_crossed_meanwhile);
     tcase_add_test(tests, a_restored_message_regains_its_order);
 }

@@ -23,6 +23,8 @@ struct sim_offset {
     uint64_t witness_fingerprint;
     int64_t accepted, duplicate, dead, hole, gap;
     int owner;
+    int64_t updated_us;
+    bool retired; /* its topic was set aside */
 };
 
 /* One offset of a committed batch: which record it stood for. Kept beside the tables, in the order of

@@ -433,6 +433,9 @@ static void store_offset(struct process *process, const struct batch *batch,
     row->hole += part->hole;
     row->gap += part->gap;
     row->owner = process->number;
+    row->updated_us = world->now_us;
+    if (row->retired)
+        world_fail(world, "%s/%d is counted, and was set aside", world_topics[part->topic], part->partition);
 }
 
 /* --- the transaction --- */

@@ -130,6 +130,8 @@ static void own_rows(struct process *process, struct store_lane *lane)
                 .exists = true, .next_offset = -1, .last_offset = -1, .witness_offset = -1};
         row->epoch = lane->epoch;
         row->owner = process->number;
+        row->updated_us = process->world->now_us;
+        row->retired = false;
         lane->offsets[t] = (struct store_lane_offset){.topic = (uint32_t)t,
                                                       .fresh = row->next_offset < 0,
                                                       .next_offset = row->next_offset,

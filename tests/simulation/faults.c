@@ -49,6 +49,7 @@ const char *const fault_names[FAULT_KINDS] = {
     [FAULT_STALE_FETCH] = "records of the assignment before",
     [FAULT_REDELIVERED] = "records delivered again",
     [FAULT_PRODUCER_AHEAD] = "producer's clock ahead",
+    [FAULT_RETIRED] = "topic set aside",
 };
 
 void fault_count(struct world *world, enum fault_kind kind)
@@ -146,6 +147,7 @@ static bool leap(struct world *world)
 {
     world->now_us = world_soon(world, 3000 * WORLD_SECOND_US); /* periods end */
     world_trace(world, "time leaps");
+    operator_retire(world);
     return true;
 }
 
@@ -425,9 +427,11 @@ enum { INJECTED_KINDS = sizeof kinds / sizeof *kinds };
 
 void fault_choose(struct world *world)
 {
-    for (int kind = 0; kind < FAULT_KINDS; kind++)
+    for (int kind = 0; kind < FAULT_RETIRED; kind++)
         if (random_chance(&world->random, 0.5))
             world->enabled |= UINT64_C(1) << kind;
+    if (enabled(world, FAULT_TOPIC_LEFT_OUT))
+        world->enabled |= UINT64_C(1) << FAULT_RETIRED;
 }
 
 void fault_inject(struct world *world)

@@ -55,6 +55,8 @@ enum fault_kind {
     FAULT_STALE_FETCH,
     FAULT_REDELIVERED,
     FAULT_PRODUCER_AHEAD,
+    /* people, where a topic is left out */
+    FAULT_RETIRED,
     FAULT_KINDS
 };
 extern const char *const fault_names[FAULT_KINDS];

@@ -75,6 +75,7 @@ static void move(struct world *world, int topic, int partition, int64_t to)
     row->last_offset = -1;
     row->last_fingerprint = 0;
     row->witness_offset = -1;
+    row->updated_us = world->now_us;
     int64_t epoch = 0;
     for (int t = 0; t < world->topic_count; t++)
         if (world->database.offsets[t][partition].epoch > epoch)
@@ -116,6 +117,36 @@ bool operator_seek(struct world *world, int topic, int partition, bool forward)
     return true;
 }
 
+/* Who reads a partition writes its row every second; a time leap leaves all rows old, as after a long sleep.
+ */
+static bool may_retire(const struct world *world, int topic)
+{
+    enum { READ_LATELY_S = 15 };
+    int64_t lately_us = world->now_us - READ_LATELY_S * WORLD_SECOND_US;
+    bool any = false;
+    for (int i = 0; i < world->partition_count; i++) {
+        const struct sim_offset *row = &world->database.offsets[topic][i];
+        if (row->exists && row->updated_us > lately_us)
+            return false;
+        any = any || (row->exists && !row->retired);
+    }
+    return any && world->now_us >= world->database_back_us;
+}
+
+/* What `offsets retire` does, of a topic that some processes know nothing of. */
+void operator_retire(struct world *world)
+{
+    int topic = world->topic_count - 1;
+    if (topic == 0 || !may_retire(world, topic) || !fault_strikes(world, FAULT_RETIRED, 0.5))
+        return;
+    world_trace(world, "the operator sets %s aside", world_topics[topic]);
+    for (int i = 0; i < world->partition_count; i++) {
+        struct sim_offset *row = &world->database.offsets[topic][i];
+        row->epoch += row->exists && !row->retired;
+        row->retired = row->exists;
+    }
+}
+
 /* Of what was passed over and is still there, the last: back to its first offset. */
 static bool seek_what_was_passed_over(struct world *world)
 {
@@ -147,6 +178,7 @@ void operator_look(struct world *world)
         (!world_is_whole(world) && !world->rehomes))
         return;
     world->operator_at_us = world_soon(world, LOOK_EVERY_S * WORLD_SECOND_US);
+    operator_retire(world);
     sim_repartition_look(world);
     if (world->database.rehomed_batch > 0 && fault_strikes(world, FAULT_SEEK, 0.1))
         seek_what_was_passed_over(world);

@@ -159,6 +159,8 @@ static const char *uncounted(const struct world *world)
                 return "a log is not read to its end";
             if (operator_mismatch(world, t, i) >= 0)
                 return "a log that was rewritten is not read again";
+            if (world->database.offsets[t][i].retired)
+                return "a topic that is read is set aside";
         }
     for (int i = 0; i < world->partition_count; i++)
         if (world->database.lane_generation[i] != world->database.generation)

@@ -35,6 +35,7 @@ void operator_seal_day(struct world *world);
 void operator_look(struct world *world); /* frees what is stopped and needs a person */
 /* Sends a partition back, or forward over what is not counted then. False: not now. */
 bool operator_seek(struct world *world, int topic, int partition, bool forward);
+void operator_retire(struct world *world); /* sets a topic aside, if nobody has read it lately */
 /* The first offset that was counted as another record than the log holds now, or the log's end if more was
  * counted than it holds; -1: none. */
 int64_t operator_mismatch(const struct world *world, int topic, int partition);

@@ -309,10 +309,13 @@ static bool is_decided(const struct world *world, const char *value)
     return false;
 }
 
-/* Cleared on the topic: by a decision that is in the store, or withdrawn. */
+/* Cleared on the topic: by a decision that is in the store, or withdrawn. Others are buried at once; where
+ * lanes were re-homed, once all have said their flags. */
 static void check_cleared(struct world *world, int lane)
 {
     const struct sim_message *messages = world->flags[lane].messages.rows;
+    if (world->database.rehomed_batch > 0)
+        return;
     for (size_t i = 0; i < world->flags[lane].messages.count && !world->failure; i++) {
         const char *value = messages[i].value;
         if (!messages[i].gone && value && last_message(world, lane, messages[i].key) == &messages[i] &&

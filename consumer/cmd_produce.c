@@ -1,6 +1,5 @@
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -11,6 +10,7 @@
 #include "generate.h"
 #include "learned.h"
 #include "mint.h"
+#include "produce_plan.h"
 #include "progress.h"
 #include "sender.h"
 #include "tables.h"
@@ -23,7 +23,7 @@ enum {
     WAIT_MS = 100,
     LOOK_NAP_US = 5000,
 };
-static const int64_t default_span_us = INT64_C(3600000000), default_timeout_us = INT64_C(30000000);
+static const int64_t default_timeout_us = INT64_C(30000000);
 
 /* What the options say. */
 struct choice {
@@ -31,14 +31,7 @@ struct choice {
     const char *key;
     const char *partitioner;
     bool raw;
-    int64_t count; /* of --generate; 0: not given */
-    int64_t rate_per_s;
-    int64_t duration_us;
-    int64_t seed; /* 0: any */
-    const char *start;
-    int64_t span_us; /* 0: not given */
-    int64_t customers;
-    const char *duplicates, *late, *bad;
+    struct plan_choice plan;
     bool wait;
     int64_t timeout_us; /* 0: not given */
 };
@@ -68,8 +61,7 @@ static void on_interrupt(int signal_number)
     interrupted = 1;
 }
 
-/* --- what became of what was sent
- * ---------------------------------------------------------------------------- */
+/* --- what became of what was sent --- */
 
 static void on_report(void *context, uint64_t cookie, int32_t partition, int64_t offset, const char *error)
 {
@@ -156,8 +148,7 @@ static void await_fates(struct production *production)
         fates_complain(production->fates);
 }
 
-/* --- events from a file
- * -------------------------------------------------------------------------------------- */
+/* --- events from a file --- */
 
 static bool draw(uint64_t chance[2])
 {
@@ -253,8 +244,7 @@ static int send_file(struct production *production, const char *path)
     return code;
 }
 
-/* --- generated events
- * ---------------------------------------------------------------------------------------- */
+/* --- generated events --- */
 
 static void nap_until(struct production *production, int64_t due_us)
 {
@@ -273,7 +263,7 @@ static int send_generated(struct production *production, const struct generate_p
     if (!generator)
         return command_fail(production->context, EXIT_FAILED, "out of memory");
     struct progress progress = progress_begin("events", plan->count);
-    int64_t rate = production->choice->rate_per_s, begun_us = system_steady_us();
+    int64_t rate = production->choice->plan.rate_per_s, begun_us = system_steady_us();
     for (uint64_t number = 0; number < plan->count && !is_over(production); number++) {
         if (rate > 0)
             nap_until(production, begun_us + (int64_t)((double)number * 1e6 / (double)rate));
@@ -289,73 +279,7 @@ static int send_generated(struct production *production, const struct generate_p
     return EXIT_DONE;
 }
 
-static bool parse_share(const struct command_context *context, const char *option, const char *text,
-                        double *share)
-{
-    char *end;
-    *share = strtod(text, &end);
-    if (end != text && *end == '\0' && *share >= 0 && *share <= 1) /* no NaN passes */
-        return true;
-    command_fail(context, EXIT_USAGE, "--%s: expected a share from 0 to 1 such as 0.01, found \"%s\"", option,
-                 text);
-    return false;
-}
-
-static bool parse_shares(const struct command_context *context, const struct choice *choice,
-                         struct generate_plan *plan)
-{
-    if (!parse_share(context, "duplicates", choice->duplicates, &plan->duplicate_share) ||
-        !parse_share(context, "late", choice->late, &plan->late_share) ||
-        !parse_share(context, "bad", choice->bad, &plan->bad_share))
-        return false;
-    if (plan->duplicate_share + plan->late_share + plan->bad_share <= 1)
-        return true;
-    command_fail(context, EXIT_USAGE, "--duplicates, --late and --bad are more than 1 together");
-    return false;
-}
-
-/* Without a rate everything is sent at once, as if an hour's events had piled up; at a rate each event
- * happens when it is sent. */
-static bool plan_times(const struct command_context *context, const struct choice *choice,
-                       struct generate_plan *plan)
-{
-    plan->span_us = default_span_us;
-    if (choice->rate_per_s > 0)
-        plan->span_us = (int64_t)((double)plan->count * 1e6 / (double)choice->rate_per_s);
-    if (choice->span_us > 0)
-        plan->span_us = choice->span_us;
-    plan->first_time_us = system_wall_us() - (choice->rate_per_s > 0 ? 0 : plan->span_us);
-    if (!choice->start || timestamp_from_rfc3339(text_of(choice->start), &plan->first_time_us))
-        return true;
-    command_fail(context, EXIT_USAGE, "--start: expected a time such as 2026-11-22T09:30:00Z, found \"%s\"",
-                 choice->start);
-    return false;
-}
-
-/* Negative: the plan is made; else the exit code. */
-static int plan_events(const struct command_context *context, const struct choice *choice,
-                       struct generate_plan *plan)
-{
-    uint64_t any[2];
-    if (choice->count == 0 && choice->rate_per_s == 0)
-        return command_fail(context, EXIT_USAGE, "--duration needs --rate");
-    if (!draw(any))
-        return command_fail(context, EXIT_FAILED, "no random bytes to be had");
-    *plan = (struct generate_plan){
-        .seed = choice->seed > 0 ? (uint64_t)choice->seed : any[0] >> 1,
-        .customers = (uint32_t)choice->customers,
-        .count = (uint64_t)choice->count,
-    };
-    if (choice->duration_us > 0) {
-        double count = (double)choice->duration_us / 1e6 * (double)choice->rate_per_s;
-        if (choice->count == 0 || count < (double)choice->count)
-            plan->count = (uint64_t)ceil(count);
-    }
-    return parse_shares(context, choice, plan) && plan_times(context, choice, plan) ? -1 : EXIT_USAGE;
-}
-
-/* --- what is printed
- * ----------------------------------------------------------------------------------------- */
+/* --- what is printed --- */
 
 static json_t *generated_json(const struct counts *counts, const struct generate_plan *plan)
 {
@@ -428,8 +352,7 @@ static int conclude(const struct production *production, const struct generate_p
     return failed || counts->failed + counts->refused > 0 ? EXIT_FAILED : code;
 }
 
-/* --- the command
- * --------------------------------------------------------------------------------------------- */
+/* --- the command --- */
 
 /* PARTITIONER_UNKNOWN: there is none of this name, or none was named. */
 static enum partitioner partitioner_named(const char *name)
@@ -496,7 +419,7 @@ static int run(struct command_context *context, const struct config *config, con
 {
     const struct choice *choice = chosen;
     struct generate_plan plan = {0};
-    bool generate = choice->count > 0 || choice->duration_us > 0;
+    bool generate = choice->plan.count > 0 || choice->plan.duration_us > 0;
     if (choice->partitioner && partitioner_named(choice->partitioner) == PARTITIONER_UNKNOWN)
         return command_fail(context, EXIT_USAGE,
                             "--partitioner: expected murmur2, crc32 or fnv1a, found \"%s\"",
@@ -505,7 +428,7 @@ static int run(struct command_context *context, const struct config *config, con
         return command_fail(context, EXIT_USAGE, "too many files: one, or none with --generate");
     if (choice->timeout_us > 0 && !choice->wait)
         return command_fail(context, EXIT_USAGE, "--timeout needs --wait");
-    int code = generate ? plan_events(context, choice, &plan) : -1;
+    int code = generate ? plan_events(context, &choice->plan, &plan) : -1;
     if (code >= 0)
         return code;
     struct production production = {
@@ -525,7 +448,7 @@ static int run(struct command_context *context, const struct config *config, con
 
 int cmd_produce(struct command_context *context, int argc, char **argv)
 {
-    struct choice c = {.customers = 1000, .duplicates = "0", .late = "0", .bad = "0"};
+    struct choice c = {.plan = {.customers = 1000, .duplicates = "0", .late = "0", .bad = "0"}};
     const struct option_row rows[] = {
         {"topic", 't', OPTION_TEXT, &c.topic, "TOPIC", "the usage topic (the first of kafka.usage_topics)", 0,
          0},
@@ -538,20 +461,21 @@ int cmd_produce(struct command_context *context, int argc, char **argv)
          "tell what became of each event once PostgreSQL knows; exit 1 if one was refused", 0, 0},
         {"timeout", 0, OPTION_DURATION, &c.timeout_us, "TIME",
          "with --wait: give up without news of events for that long (30s)", 1000, INT64_MAX},
-        {"generate", 'g', OPTION_INTEGER, &c.count, "N", "make up N events", 1, INT64_MAX},
-        {"rate", 0, OPTION_INTEGER, &c.rate_per_s, "N", "make N events a second (all at once)", 1, 100000000},
-        {"duration", 0, OPTION_DURATION, &c.duration_us, "TIME", "stop making events after that long", 1,
+        {"generate", 'g', OPTION_INTEGER, &c.plan.count, "N", "make up N events", 1, INT64_MAX},
+        {"rate", 0, OPTION_INTEGER, &c.plan.rate_per_s, "N", "make N events a second (all at once)", 1,
+         100000000},
+        {"duration", 0, OPTION_DURATION, &c.plan.duration_us, "TIME", "stop making events after that long", 1,
          INT64_MAX},
-        {"seed", 0, OPTION_INTEGER, &c.seed, "N",
+        {"seed", 0, OPTION_INTEGER, &c.plan.seed, "N",
          "the same seed, start and options make the same events (any)", 1, INT64_MAX},
-        {"start", 0, OPTION_TEXT, &c.start, "TIME",
+        {"start", 0, OPTION_TEXT, &c.plan.start, "TIME",
          "when the first event happens (now with --rate, else an hour ago)", 0, 0},
-        {"span", 0, OPTION_DURATION, &c.span_us, "TIME",
+        {"span", 0, OPTION_DURATION, &c.plan.span_us, "TIME",
          "from the first event to the last (what sending takes, else 1h)", 1, INT64_MAX},
-        {"customers", 0, OPTION_INTEGER, &c.customers, "N", "how many there are", 1, 10000000},
-        {"duplicates", 0, OPTION_TEXT, &c.duplicates, "SHARE", "share of repeats, such as 0.01", 0, 0},
-        {"late", 0, OPTION_TEXT, &c.late, "SHARE", "share of events that come hours or days late", 0, 0},
-        {"bad", 0, OPTION_TEXT, &c.bad, "SHARE", "share of events that break a rule", 0, 0},
+        {"customers", 0, OPTION_INTEGER, &c.plan.customers, "N", "how many there are", 1, 10000000},
+        {"duplicates", 0, OPTION_TEXT, &c.plan.duplicates, "SHARE", "share of repeats, such as 0.01", 0, 0},
+        {"late", 0, OPTION_TEXT, &c.plan.late, "SHARE", "share of events that come hours or days late", 0, 0},
+        {"bad", 0, OPTION_TEXT, &c.plan.bad, "SHARE", "share of events that break a rule", 0, 0},
         {0},
     };
     const struct options options = {

@@ -65,8 +65,7 @@ static double as_share(uint64_t bits)
     return (double)(bits >> 11) * 0x1p-53;
 }
 
-/* --- which events there are
- * ---------------------------------------------------------------------------------- */
+/* --- which events there are --- */
 
 static enum generated_kind kind_of(const struct generator *generator, uint64_t number)
 {
@@ -102,8 +101,7 @@ static uint32_t customer_at(const struct generator *generator, double share)
     return low;
 }
 
-/* --- what an event says
- * -------------------------------------------------------------------------------------- */
+/* --- what an event says --- */
 
 static const struct {
     const char *name;
@@ -201,8 +199,7 @@ static void decide(const struct generator *generator, uint64_t number, enum gene
     set_time(generator, number, kind, content);
 }
 
-/* --- how it is written
- * --------------------------------------------------------------------------------------- */
+/* --- how it is written --- */
 
 static uint32_t write_event(struct generator *generator, const struct content *content, const char *quantity)
 {
@@ -261,8 +258,7 @@ struct generated generator_make(struct generator *generator, uint64_t number)
     };
 }
 
-/* --- its life
- * ------------------------------------------------------------------------------------------------ */
+/* --- its life --- */
 
 struct generator *generator_new(const struct generate_plan *plan)
 {

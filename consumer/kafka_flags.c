@@ -39,8 +39,7 @@ struct kafka_flags {
     char detail[KAFKA_ERROR_BYTES];
 };
 
-/* --- failures, held back for a while
- * ------------------------------------------------------------------------ */
+/* --- failures, held back for a while --- */
 
 /* False: out of memory. */
 static bool failures_push(struct failures *failures, struct failure failure)
@@ -86,8 +85,7 @@ static void fail(struct kafka_flags *flags, int32_t lane, uint64_t cookie, rd_ka
         hand_out_failure(flags, &failure, event);
 }
 
-/* --- the producer
- * ------------------------------------------------------------------------------------------- */
+/* --- the producer --- */
 
 static bool open_producer(struct kafka_flags *flags, char error[KAFKA_ERROR_BYTES])
 {
@@ -202,8 +200,7 @@ static bool report_event(struct kafka_flags *flags, struct flag_event *event)
     return true;
 }
 
-/* --- the interface
- * ------------------------------------------------------------------------------------------ */
+/* --- the interface --- */
 
 /* The bell is heard only when nothing is left, and all is looked through once more then: no ring is lost, and
  * a turn with work costs no system call. */

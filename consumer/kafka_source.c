@@ -42,8 +42,7 @@ struct kafka_source {
     char refused[KAFKA_ERROR_BYTES]; /* why the last consume() was; empty: it was not */
 };
 
-/* --- the group
- * ---------------------------------------------------------------------------------------------- */
+/* --- the group --- */
 
 static bool topic_index(const struct kafka_source *source, const char *name, uint32_t *index)
 {
@@ -208,8 +207,7 @@ static bool group_event(struct kafka_source *source, struct source_event *event)
     return event->kind != SOURCE_NOTHING;
 }
 
-/* --- the interface
- * ------------------------------------------------------------------------------------------ */
+/* --- the interface --- */
 
 static bool refused_event(struct kafka_source *source, struct source_event *event)
 {
@@ -346,8 +344,7 @@ bool kafka_source_watch(struct kafka_source *source, int fd)
     return true;
 }
 
-/* --- its life
- * ----------------------------------------------------------------------------------------------- */
+/* --- its life --- */
 
 static bool subscribe(struct kafka_source *source, char error[KAFKA_ERROR_BYTES])
 {

@@ -48,6 +48,16 @@ static const struct setting reader[] = {READING,
                                         {"queued.max.messages.kbytes", "16384"},
                                         {NULL, NULL}};
 
+/* Our own flags come back here, and only a takeover waits for any: without a least, each flag that is
+ * appended costs the brokers a fetch of its own, in the way of the flags behind it. What there is comes after
+ * 25 ms. */
+static const struct setting tail[] = {READING,
+                                      {"fetch.wait.max.ms", "25"},
+                                      {"fetch.min.bytes", "262144"},
+                                      {"queued.min.messages", "10000"},
+                                      {"queued.max.messages.kbytes", "16384"},
+                                      {NULL, NULL}};
+
 /* A consumer, for asking about a topic must never make it. */
 static const struct setting admin[] = {{"log_level", "0"}, {"socket.timeout.ms", "10000"}, {NULL, NULL}};
 
@@ -77,6 +87,7 @@ static const struct {
     [KAFKA_MEMBER] = {member, RD_KAFKA_CONSUMER,
                       RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_OFFSET_COMMIT},
     [KAFKA_READER] = {reader, RD_KAFKA_CONSUMER, 0}, /* nobody polls for events: errors go to the log */
+    [KAFKA_TAIL] = {tail, RD_KAFKA_CONSUMER, 0},
     [KAFKA_FLAGGER] = {flagger, RD_KAFKA_PRODUCER, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR},
     [KAFKA_PRODUCER] = {producer, RD_KAFKA_PRODUCER, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR},
     [KAFKA_ADMIN] = {admin, RD_KAFKA_CONSUMER, RD_KAFKA_EVENT_ERROR},

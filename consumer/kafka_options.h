@@ -22,6 +22,7 @@ struct kafka_options kafka_options_of(const struct config *config);
 enum kafka_role {
     KAFKA_MEMBER,   /* a member of the consumer group: usage topics */
     KAFKA_READER,   /* reads partitions without a group */
+    KAFKA_TAIL,     /* follows the enforcement topic, a little behind */
     KAFKA_FLAGGER,  /* publishes flags: each at once, in order, for as long as it takes */
     KAFKA_PRODUCER, /* publishes usage events */
     KAFKA_ADMIN     /* asks and arranges, for a command that says itself what went wrong: logs nothing */

@@ -58,7 +58,7 @@ struct kafka_tail *kafka_tail_new(const struct kafka_options *options, int wake_
     if (!tail)
         return NULL;
     tail->topic_name = options->enforcement_topic;
-    tail->reader = kafka_handle_new(options, KAFKA_READER, NULL, error);
+    tail->reader = kafka_handle_new(options, KAFKA_TAIL, NULL, error);
     if (tail->reader)
         tail->topic = open_topic(tail->reader, tail->topic_name, error);
     if (!tail->topic) {

@@ -23,7 +23,8 @@ static struct kafka_options options_with(const struct config_property *property)
 
 START_TEST(every_role_is_made_of_properties_that_librdkafka_knows)
 {
-    static const enum kafka_role roles[] = {KAFKA_MEMBER, KAFKA_READER, KAFKA_FLAGGER, KAFKA_PRODUCER};
+    static const enum kafka_role roles[] = {KAFKA_MEMBER, KAFKA_READER, KAFKA_TAIL, KAFKA_FLAGGER,
+                                            KAFKA_PRODUCER};
     struct kafka_options options = options_with(NULL);
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         char error[KAFKA_ERROR_BYTES] = "";

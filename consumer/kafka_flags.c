@@ -9,13 +9,21 @@
 #include "wake.h"
 #include "system_clock.h"
 
-enum { FAILURE_PAUSE_MS = 500, SEQUENCE_BYTES = 48 };
+enum { FAILURE_PAUSE_MS = 500, PURGE_MS = 1000, SEQUENCE_BYTES = 48 };
 
 struct failure {
     int64_t due_ms;
     int32_t lane;
     uint64_t cookie;
     rd_kafka_resp_err_t error;
+};
+
+/* A message under way, with librdkafka until it is reported. The times are those at which Kafka's answer came
+ * in: the engine hears of it when its turn is over. */
+struct sent {
+    uint64_t cookie;
+    int64_t acknowledged_at_us;
+    int64_t acknowledged_steady_us;
 };
 
 /* Oldest first, from `first` on. */
@@ -87,10 +95,21 @@ static void fail(struct kafka_flags *flags, int32_t lane, uint64_t cookie, rd_ka
 
 /* --- the producer --- */
 
+/* On librdkafka's thread. */
+static rd_kafka_resp_err_t stamp(rd_kafka_t *producer, rd_kafka_message_t *message, void *self)
+{
+    struct sent *sent = message->_private;
+    (void)producer, (void)self;
+    sent->acknowledged_at_us = system_wall_us();
+    sent->acknowledged_steady_us = system_steady_us();
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
 static bool open_producer(struct kafka_flags *flags, char error[KAFKA_ERROR_BYTES])
 {
     static const uint64_t ring = 1;
-    flags->producer = kafka_handle_new(&flags->options, KAFKA_FLAGGER, NULL, error);
+    static const struct kafka_listener listener = {.on_acknowledgement = stamp};
+    flags->producer = kafka_handle_new(&flags->options, KAFKA_FLAGGER, &listener, error);
     if (!flags->producer)
         return false;
     flags->topic = rd_kafka_topic_new(flags->producer, flags->options.enforcement_topic, NULL);
@@ -104,9 +123,19 @@ static bool open_producer(struct kafka_flags *flags, char error[KAFKA_ERROR_BYTE
     return true;
 }
 
+/* Unheard, what is left of it. */
+static void drop_report(struct kafka_flags *flags)
+{
+    const rd_kafka_message_t *message;
+    while (flags->report && (message = rd_kafka_event_message_next(flags->report)))
+        free(message->_private);
+    rd_kafka_event_destroy(flags->report);
+    flags->report = NULL;
+}
+
 static void close_producer(struct kafka_flags *flags)
 {
-    rd_kafka_event_destroy(flags->report);
+    drop_report(flags);
     if (flags->reports) {
         rd_kafka_queue_io_event_enable(flags->reports, -1, NULL, 0);
         rd_kafka_queue_destroy(flags->reports);
@@ -114,7 +143,6 @@ static void close_producer(struct kafka_flags *flags)
     if (flags->topic)
         rd_kafka_topic_destroy(flags->topic);
     kafka_handle_free(flags->producer);
-    flags->report = NULL;
     flags->reports = NULL;
     flags->topic = NULL;
     flags->producer = NULL;
@@ -150,15 +178,16 @@ static void replace_producer(struct kafka_flags *flags)
 
 static void on_report(struct kafka_flags *flags, const rd_kafka_message_t *message, struct flag_event *event)
 {
-    uint64_t cookie = (uint64_t)(uintptr_t)message->_private;
+    struct sent *sent = message->_private;
     if (message->err)
-        fail(flags, message->partition, cookie, message->err, event);
+        fail(flags, message->partition, sent->cookie, message->err, event);
     else
         *event = (struct flag_event){.kind = FLAG_ACKNOWLEDGED,
                                      .lane = message->partition,
-                                     .cookie = cookie,
-                                     .acknowledged_at_us = system_wall_us(),
-                                     .acknowledged_steady_us = system_steady_us()};
+                                     .cookie = sent->cookie,
+                                     .acknowledged_at_us = sent->acknowledged_at_us,
+                                     .acknowledged_steady_us = sent->acknowledged_steady_us};
+    free(sent);
 }
 
 static void on_error(struct kafka_flags *flags, rd_kafka_event_t *failure, struct flag_event *event)
@@ -218,25 +247,28 @@ static void flags_poll(void *self, struct flag_event *event)
 }
 
 static rd_kafka_resp_err_t produce(struct kafka_flags *flags, int32_t lane, struct text key,
-                                   struct text value, struct text sequence, uint64_t cookie)
+                                   struct text value, struct text sequence, struct sent *sent)
 {
-    void *opaque = (void *)(uintptr_t)cookie; // NOLINT(performance-no-int-to-ptr): librdkafka hands it back
     return rd_kafka_producev(flags->producer, RD_KAFKA_V_RKT(flags->topic), RD_KAFKA_V_PARTITION(lane),
                              RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key.bytes, key.length),
                              RD_KAFKA_V_VALUE((void *)value.bytes, value.length),
                              RD_KAFKA_V_HEADER("sequence", sequence.bytes, (ssize_t)sequence.length),
-                             RD_KAFKA_V_OPAQUE(opaque), RD_KAFKA_V_END);
+                             RD_KAFKA_V_OPAQUE(sent), RD_KAFKA_V_END);
 }
 
 static bool flags_publish(void *self, int32_t lane, struct text key, struct text value,
                           struct flag_sequence sequence, uint64_t cookie)
 {
     struct kafka_flags *flags = self;
-    if (flags->retiring)
+    struct sent *sent = flags->retiring ? NULL : calloc(1, sizeof(*sent));
+    if (!sent)
         return false;
+    sent->cookie = cookie;
     char header[SEQUENCE_BYTES];
     snprintf(header, sizeof(header), "[%" PRId64 ",%" PRId64 "]", sequence.epoch, sequence.count);
-    rd_kafka_resp_err_t error = produce(flags, lane, key, value, text_of(header), cookie);
+    rd_kafka_resp_err_t error = produce(flags, lane, key, value, text_of(header), sent);
+    if (error)
+        free(sent);
     if (error == RD_KAFKA_RESP_ERR__QUEUE_FULL)
         return false;
     struct failure failure = {system_steady_ms() + FAILURE_PAUSE_MS, lane, cookie, error};
@@ -290,7 +322,7 @@ static void flush(struct kafka_flags *flags, int wait_ms)
 {
     int64_t deadline_us = system_steady_us() + (int64_t)wait_ms * 1000;
     while (rd_kafka_outq_len(flags->producer) > 0 && system_steady_us() < deadline_us) {
-        rd_kafka_event_destroy(flags->report);
+        drop_report(flags);
         flags->report = rd_kafka_queue_poll(flags->reports, 10);
     }
 }
@@ -300,10 +332,11 @@ void kafka_flags_free(struct kafka_flags *flags, int wait_ms)
     if (!flags)
         return;
     kafka_tail_free(flags->tail);
-    if (flags->reports)
+    if (flags->reports) {
         flush(flags, wait_ms);
-    if (flags->producer)
         rd_kafka_purge(flags->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+        flush(flags, PURGE_MS);
+    }
     close_producer(flags);
     if (flags->wake_fd >= 0)
         close(flags->wake_fd);

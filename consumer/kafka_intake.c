@@ -64,7 +64,7 @@ static void on_error(rd_kafka_t *handle, int error, const char *reason, void *se
 
 struct kafka_listener kafka_intake_listener(struct kafka_intake *intake)
 {
-    return (struct kafka_listener){on_error, intake};
+    return (struct kafka_listener){.on_error = on_error, .self = intake};
 }
 
 static void drop_messages(struct kafka_intake *intake)

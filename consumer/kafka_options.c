@@ -206,6 +206,30 @@ static bool set_properties(rd_kafka_conf_t *conf, const struct kafka_options *op
     return true;
 }
 
+/* librdkafka takes interceptors of messages from those of new handles alone. */
+static rd_kafka_resp_err_t intercept(rd_kafka_t *handle, const rd_kafka_conf_t *conf, void *self,
+                                     char *reason, size_t reason_size)
+{
+    const struct kafka_listener *listener = self;
+    (void)conf, (void)reason, (void)reason_size;
+    return rd_kafka_interceptor_add_on_acknowledgement(handle, "usagebox", listener->on_acknowledgement,
+                                                       listener->self);
+}
+
+static bool add_listener(rd_kafka_conf_t *conf, const struct kafka_listener *listener,
+                         char error[KAFKA_ERROR_BYTES])
+{
+    rd_kafka_conf_set_error_cb(conf, listener->on_error);
+    rd_kafka_conf_set_opaque(conf, listener->self);
+    if (!listener->on_acknowledgement)
+        return true;
+    rd_kafka_resp_err_t failure =
+        rd_kafka_conf_interceptor_add_on_new(conf, "usagebox", intercept, (void *)listener);
+    if (failure)
+        snprintf(error, KAFKA_ERROR_BYTES, "Kafka client: %s", rd_kafka_err2str(failure));
+    return !failure;
+}
+
 static bool configure(rd_kafka_conf_t *conf, const struct kafka_options *options, enum kafka_role role,
                       char error[KAFKA_ERROR_BYTES])
 {
@@ -222,11 +246,7 @@ rd_kafka_t *kafka_handle_new(const struct kafka_options *options, enum kafka_rol
                              const struct kafka_listener *listener, char error[KAFKA_ERROR_BYTES])
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    if (listener) {
-        rd_kafka_conf_set_error_cb(conf, listener->on_error);
-        rd_kafka_conf_set_opaque(conf, listener->self);
-    }
-    if (!configure(conf, options, role, error)) {
+    if ((listener && !add_listener(conf, listener, error)) || !configure(conf, options, role, error)) {
         rd_kafka_conf_destroy(conf);
         return NULL;
     }

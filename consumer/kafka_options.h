@@ -30,10 +30,13 @@ enum kafka_role {
 
 enum { KAFKA_ERROR_BYTES = 512 };
 
-/* What librdkafka says of a partition in no other way, such as that its topic is gone: called by the thread
- * that reads from the partition's queue, while it does. */
 struct kafka_listener {
+    /* What librdkafka says of a partition in no other way, such as that its topic is gone: called by the
+     * thread that reads from the partition's queue, while it does. */
     void (*on_error)(rd_kafka_t *handle, int error, const char *reason, void *self);
+    /* What became of a message that was produced: called by librdkafka's thread that heard it, before the
+     * report of it is queued for ours. NULL: nobody asks. */
+    rd_kafka_interceptor_f_on_acknowledgement_t *on_acknowledgement;
     void *self;
 };
 

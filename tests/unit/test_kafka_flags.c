@@ -52,10 +52,39 @@ START_TEST(a_failure_is_held_back_so_that_it_is_not_tried_without_pause)
 }
 END_TEST
 
+/* The handles' brokers are librdkafka's own, within this process. */
+START_TEST(a_flag_counts_as_acknowledged_when_the_answer_came_not_when_it_is_polled)
+{
+    const struct config_property mock = {.name = "test.mock.num.brokers", .value = "1"};
+    struct kafka_options options = {.bootstrap_servers = "127.0.0.1:1",
+                                    .enforcement_topic = "enforcement",
+                                    .properties = &mock,
+                                    .property_count = 1};
+    char error[KAFKA_ERROR_BYTES] = "";
+    struct kafka_flags *flags = kafka_flags_new(&options, error);
+    ck_assert_msg(flags != NULL, "%s", error);
+    struct flag_sink sink = kafka_flags_interface(flags);
+    int64_t begun_us = system_steady_us();
+    ck_assert(sink.publish(sink.self, 0, TEXT("key"), TEXT("value"), sequence, 7));
+    while (rd_kafka_queue_length(flags->reports) == 0)
+        usleep(1000);
+    int64_t answered_us = system_steady_us();
+    usleep(20000);
+    struct flag_event event = {.kind = FLAG_NOTHING};
+    while (event.kind != FLAG_ACKNOWLEDGED)
+        sink.poll(sink.self, &event);
+    ck_assert_uint_eq(event.cookie, 7);
+    ck_assert_int_ge(event.acknowledged_steady_us, begun_us);
+    ck_assert_int_le(event.acknowledged_steady_us, answered_us);
+    kafka_flags_free(flags, 0);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_test(tests, after_a_fatal_error_all_is_reported_as_failed_and_a_new_producer_takes_over);
     tcase_add_test(tests, a_failure_is_held_back_so_that_it_is_not_tried_without_pause);
+    tcase_add_test(tests, a_flag_counts_as_acknowledged_when_the_answer_came_not_when_it_is_polled);
 }
 
 int main(void)

@@ -18,7 +18,7 @@ enum metrics_histogram {
     METRICS_HISTOGRAMS
 };
 
-enum { HISTOGRAM_BUCKETS = 16 }; /* at most, +Inf not counted */
+enum { HISTOGRAM_BUCKETS = 19 }; /* at most, +Inf not counted */
 struct histogram {
     uint64_t counts[HISTOGRAM_BUCKETS + 1]; /* by bucket, not cumulative; the last one used is +Inf */
     uint64_t sum;                           /* in the unit of what is observed */

@@ -17,13 +17,14 @@ sys.path[:0] = [str(HERE.parent / "integration"), str(HERE.parent)]
 sys.dont_write_bytecode = True
 
 # pylint: disable=wrong-import-position
+import flags
 import latency
 import moments
 import report
 from stack import ROOT, Stack
 from throughput import PARTITIONS, Throughput, with_ratios
 
-PARTS = ("memory", "throughput", "latency", "moments")
+PARTS = ("memory", "throughput", "latency", "flags", "moments")
 DEDUPE_KEYS = 2000000
 
 
@@ -95,6 +96,9 @@ def measure(options, parts, stack, directory):
     if "latency" in parts:
         figures["latency"] = latency.measure(stack, directory, options.seconds)
         report.print_latency(figures["latency"])
+    if "flags" in parts:
+        figures["flags"] = flags.measure(stack, directory, options.events, options.rounds)
+        report.print_flags(figures["flags"])
     if "moments" in parts:
         figures["moments"] = moments.measure(stack, directory, options.events)
         report.print_flat("moments", figures["moments"])

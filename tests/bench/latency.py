@@ -121,9 +121,9 @@ def _measure(place, topics, seconds):
     warm_ms = min(record.timestamp_ms for record in records) + WARM_UP_S * 1000
     warm = [record for record in records if record.timestamp_ms >= warm_ms]
     return {"events": len(warm), "events_per_s": RATE_PER_S, **_flag_latency(topics, warm),
-            "kafka_alone_ms": _quantiles(floor.waited_ms(warm_ms)),
+            "kafka_alone_ms": quantiles(floor.waited_ms(warm_ms)),
             "decided_to_acknowledged_ms": histogram_ms(metrics, "usagebox_flag_decided_seconds"),
-            "visible_ms": _quantiles(sorted(offsets.visible_ms(r) - r.timestamp_ms for r in warm))}
+            "visible_ms": quantiles(sorted(offsets.visible_ms(r) - r.timestamp_ms for r in warm))}
 
 
 def _await_visible(place, count):
@@ -139,10 +139,10 @@ def _flag_latency(topics, records):
     causes = [(flag, (flag.value["event"]["partition"], flag.value["event"]["offset"])) for flag in flags]
     waited = sorted(flag.record.timestamp_ms - produced_ms[cause] for flag, cause in causes if cause in produced_ms)
     assert waited, "no ceiling was crossed"
-    return {"flags": len(waited), "flag_ms": _quantiles(waited)}
+    return {"flags": len(waited), "flag_ms": quantiles(waited)}
 
 
-def _quantiles(ordered):
+def quantiles(ordered):
     return {name: quantile(ordered, part) for name, part in PARTS.items()}
 
 

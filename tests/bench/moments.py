@@ -1,5 +1,5 @@
-"""What happens once in a while: the first commit after a takeover, a backlog of a sealed day, flags while draining, two
-processes on one backlog, and a takeover that restores millions of dedupe keys."""
+"""What happens once in a while: the first commit after a takeover, a backlog of a sealed day, two processes on one
+backlog, and a takeover that restores millions of dedupe keys."""
 import datetime
 import os
 import re
@@ -7,7 +7,6 @@ import time
 
 from stack import wait_until
 
-from latency import ceilings, histogram_ms
 from throughput import DRAIN_LIMIT_S, PARTITIONS, Place, first_lane_s
 from topics import Topics
 
@@ -19,7 +18,6 @@ KEY_BYTES = 20
 
 def measure(stack, directory, events):
     return {"takeover_to_first_commit_s": _with_place(stack, directory, {"batch": {"max_delay": "10ms"}}, _first_commit),
-            **_with_place(stack, directory, {"ceilings": ceilings()}, _drain_with_flags, events),
             "sealed_backlog_events_per_s": _with_place(stack, directory, {}, _drain_sealed, events // 5),
             **_with_place(stack, directory, {}, _restore_keys),
             "drained_by_one_events_per_s": _with_place(stack, directory, {}, _drain_by, 1, events),
@@ -36,17 +34,17 @@ def _with_place(stack, directory, changes, measure_one, *arguments):
         topics.drop()
 
 
-def _noon(days_ago):
-    noon = datetime.datetime.now(datetime.timezone.utc).replace(hour=12, minute=0, second=0, microsecond=0)
-    return noon - datetime.timedelta(days=days_ago)
+def noon(days_ago):
+    today = datetime.datetime.now(datetime.timezone.utc).replace(hour=12, minute=0, second=0, microsecond=0)
+    return today - datetime.timedelta(days=days_ago)
 
 
-def _produce(place, events, seed, day):
+def produce(place, events, seed, day):
     place.usagebox.command("produce", "--generate", events, "--seed", seed, "--start", day.strftime("%Y-%m-%dT%H:%M:%SZ"),
                            "--span", "2h", timeout_s=DRAIN_LIMIT_S)
 
 
-def _await_consumed(place, events):
+def await_consumed(place, events):
     with place.cursor() as cursor:
         def consumed():
             cursor.execute("SELECT sum(greatest(next_offset, 0)) FROM consumer_offset")
@@ -56,43 +54,31 @@ def _await_consumed(place, events):
 
 def _first_commit(place):
     """From the moment that a lane without a past runs until PostgreSQL has the offsets of what lay there."""
-    _produce(place, 100, 1, _noon(1))
+    produce(place, 100, 1, noon(1))
     process = place.usagebox.start(ready=False)
-    _await_consumed(place, 100)
+    await_consumed(place, 100)
     return time.time() - first_lane_s(process)
-
-
-def _drain_with_flags(place, events):
-    """From the decision, in the poll that returned the event, to the acknowledgement of the flag: upper bounds."""
-    place.usagebox.command("ceilings", "apply")
-    _produce(place, events, 1, _noon(1))
-    process = place.usagebox.start(ready=False)
-    _await_consumed(place, events)
-    metrics = process.metrics()
-    quantiles = histogram_ms(metrics, "usagebox_flag_decided_seconds")
-    return {"flags_while_draining": metrics["usagebox_flags_acknowledged_total"],
-            **{f"flag_while_draining_{name}_ms": value for name, value in quantiles.items()}}
 
 
 def _drain_sealed(place, events):
     """New events of a day that is sealed: each is put to the day's unique index."""
-    day = _noon(SEALED_DAYS_AGO)
+    day = noon(SEALED_DAYS_AGO)
     process = place.usagebox.start()
-    _produce(place, events, 1, day)
-    _await_consumed(place, events)
+    produce(place, events, 1, day)
+    await_consumed(place, events)
     _seal(place, day)
     assert process.terminate() == 0, process.log()
-    _produce(place, events, 2, day)
+    produce(place, events, 2, day)
     process = place.usagebox.start(ready=False)
-    _await_consumed(place, 2 * events)
+    await_consumed(place, 2 * events)
     return events / (time.time() - first_lane_s(process))
 
 
 def _restore_keys(place):
     """From the start of the process until all lanes run: beside lanes that have next to no dedupe keys, with millions."""
-    _produce(place, 1000, 1, _noon(1))
+    produce(place, 1000, 1, noon(1))
     process = place.usagebox.start(ready=False)
-    _await_consumed(place, 1000)
+    await_consumed(place, 1000)
     assert process.terminate() == 0, process.log()
     empty_s = _all_lanes_s(place)
     _fill_segments(place, RESTORED_KEYS)
@@ -117,16 +103,16 @@ def _fill_segments(place, keys):
         cursor.execute("SELECT max(batch_id) FROM batch_ledger")
         batch_id, = cursor.fetchone()
         for number in range(keys // SEGMENT_KEYS):
-            cursor.execute(f"INSERT INTO dedupe_segment_{_noon(1):%Y%m%d} (lane, batch_id, keys) VALUES (%s, %s, %s)",
+            cursor.execute(f"INSERT INTO dedupe_segment_{noon(1):%Y%m%d} (lane, batch_id, keys) VALUES (%s, %s, %s)",
                            (number % PARTITIONS, batch_id, os.urandom(SEGMENT_KEYS * KEY_BYTES)))
         cursor.execute("CHECKPOINT")
 
 
 def _drain_by(place, count, events):
     """So many processes started at once, one after the other joining the group: all of that is in the time."""
-    _produce(place, events, 1, _noon(1))
+    produce(place, events, 1, noon(1))
     processes = [place.usagebox.start(ready=False) for _ in range(count)]
-    _await_consumed(place, events)
+    await_consumed(place, events)
     ended_s = time.time()
     return events / (ended_s - min(first_lane_s(process) for process in processes if "lane runs" in process.log()))
 

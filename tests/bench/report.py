@@ -68,3 +68,12 @@ def print_latency(figures):
                        ("decided_to_acknowledged_ms", "from the decision to the acknowledgement (buckets' upper bounds)"),
                        ("visible_ms", "from produce() until usage_hourly shows the event")):
         say("  " + ", ".join(f"{name} {value:,.1f}" for name, value in figures[key].items()) + f"  {label}")
+
+
+def print_flags(figures):
+    for name, drains in figures.items():
+        say(f"\nflags while draining, {name}: {drains['flags']:,} in {drains['drains']} drains, "
+            f"{drains['flags_per_s']:,.0f} a second, in ms")
+        for key, label in (("decided_to_acknowledged_ms", "from the decision to the acknowledgement"),
+                           ("kafka_alone_ms", "from produce() to the acknowledgement, for a lone producer meanwhile")):
+            say("  " + ", ".join(f"{part} {value:,.1f}" for part, value in drains[key].items()) + f"  {label}")

@@ -14,10 +14,10 @@ TOUCHED_RECORDS, TOUCHED_BYTES = 40, 1000  # for each partition
 
 
 def few_ceilings(events):
-    """Crossed by those who use most, all along the drain: some forty flags a second."""
+    """Crossed by those who use most, all along the drain: some 320 flags."""
     return [{"name": f"{meter}-{level}", "customer": '*', "meter": meter, "period": "month",
              "limit": int(events * per_event * 1.5**level), "policy": "hard-stop"}
-            for meter, per_event in (("llm_tokens_in", 24), ("llm_tokens_out", 2.8)) for level in range(8)]
+            for meter, per_event in (("llm_tokens_in", 12), ("llm_tokens_out", 1.4)) for level in range(8)]
 
 
 def measure(stack, directory, events, rounds):

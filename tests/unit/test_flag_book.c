@@ -263,8 +263,8 @@ START_TEST(a_tombstone_follows_some_time_after_clearing)
 }
 END_TEST
 
-/* What a former owner decided and never committed was not decided again: cleared is as good as nothing, but it
- * names a decision that nobody finds. */
+/* What a former owner decided and never committed was not decided again: cleared is as good as nothing, but
+ * it names a decision that nobody finds. */
 START_TEST(what_is_cleared_by_a_decision_that_was_not_made_again_is_buried_at_once)
 {
     see("k", 'A', 4, 1);

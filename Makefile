@@ -46,7 +46,7 @@ help: ## list the targets
 begin = $(info $@)mkdir -p $(@D)
 # Calls that tests let fail: $(1)/libshell-without-… below.
 RD_KAFKA_FAILING := subscribe assign queue_get_partition consume_batch_queue metadata query_watermark_offsets topic_new \
-                    new commit_queue consume_start_queue
+                    new commit_queue consume_start_queue topic_conf_set producev consumer_close_queue
 PQ_FAILING := connectdbParams exec execParams sendQueryParams setSingleRowMode getResult putCopyData putCopyEnd
 
 # $(1): a build's folder, $(2): its extra flags

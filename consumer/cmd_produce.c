@@ -296,7 +296,7 @@ static json_t *generated_json(const struct counts *counts, const struct generate
 static bool print_json(const struct production *production, const struct generate_plan *plan, double seconds)
 {
     const struct counts *counts = &production->counts;
-    json_t *json = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "topic", production->topic, "sent",
+    json_t *json = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "topic", production->topic, "sent",
                              (json_int_t)counts->sent, "acknowledged", (json_int_t)counts->acknowledged,
                              "failed", (json_int_t)counts->failed, "refused", (json_int_t)counts->refused,
                              "minted_event_ids", (json_int_t)counts->minted_ids, "minted_timestamps",

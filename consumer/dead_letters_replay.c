@@ -127,12 +127,12 @@ static bool mark(struct replaying *r, const struct chunk *chunk)
     return result;
 }
 
-static bool tell(struct replaying *r, const struct letter *letter, bool ready)
+static bool tell(struct replaying *r, const struct letter *letter, const struct replay_plan *plan)
 {
-    bool planned = r->choice.dry_run && ready;
+    bool planned = r->choice.dry_run && plan->ready;
     r->sent += letter->delivered || planned;
-    r->failed += ready && !letter->delivered && !planned;
-    r->skipped += !ready;
+    r->failed += plan->undecided || (plan->ready && !letter->delivered && !planned);
+    r->skipped += !plan->ready && !plan->undecided;
     return add_row(r, letter->id, letter->delivered, letter, planned ? "would be sent" : letter->trouble);
 }
 
@@ -146,7 +146,7 @@ static bool send_chunk(struct replaying *r, struct chunk *chunk)
     letters_wait(r->sender, NULL, NULL);
     bool done = r->choice.dry_run || mark(r, chunk);
     for (size_t i = 0; i < chunk->count && done; i++)
-        done = tell(r, &chunk->letters[i], chunk->plans[i].ready);
+        done = tell(r, &chunk->letters[i], &chunk->plans[i]);
     for (size_t i = 0; i < chunk->count; i++)
         replay_plan_free(&chunk->plans[i]);
     return done;

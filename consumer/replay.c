@@ -72,7 +72,8 @@ static int32_t ask_partition_count(struct replay *replay, const char *name, char
     return count;
 }
 
-/* Nothing against it so far: the partition count of its topic. 0: trouble says why. */
+/* Nothing against it so far: the partition count of its topic. Else trouble says why: 0: it is not to be
+ * sent; -1: nobody could be asked. */
 static int32_t partition_count(struct replay *replay, struct letter *letter)
 {
     char error[LETTER_TROUBLE_BYTES / 2] = "";
@@ -87,7 +88,7 @@ static int32_t partition_count(struct replay *replay, struct letter *letter)
         *count = ask_partition_count(replay, letter->topic, error, sizeof error);
     if (*count == 0)
         letter_refuse(letter, "topic %.100s: %s", letter->topic, error);
-    return *count;
+    return *count > 0 ? *count : -1;
 }
 
 static struct text member_text(const json_t *object, const char *name)
@@ -127,6 +128,7 @@ void replay_plan(struct replay *replay, struct letter *letter, bool force, struc
     if (customer.bytes && count > 0)
         letter->to_partition = partitioner_lane(replay->partitioner, customer, count);
     bool identified = member_text(plan->event, "event_id").bytes || letter_has_header(letter, "event_id");
+    plan->undecided = starved || count < 0;
     if (starved)
         letter_refuse(letter, "out of memory");
     else if (count > 0 && letter->to_partition >= count)

@@ -17,6 +17,7 @@ void replay_free(struct replay *replay);
 /* Where one letter goes. */
 struct replay_plan {
     bool ready;       /* nothing is against it; else letter->trouble says what */
+    bool undecided;   /* not ready only because that could not be found out now */
     json_t *event;    /* owns letter->to_key */
     char time_ms[24]; /* of the header that is added */
 };

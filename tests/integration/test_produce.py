@@ -93,6 +93,7 @@ class TestSending:
         assert first["event_id"] != second["event_id"]
         counts = json.loads(done.stdout)
         assert (counts["sent"], counts["acknowledged"]) == (2, 2)
+        assert 0 < counts["seconds"] < 300
         assert (counts["minted_event_ids"], counts["minted_timestamps"]) == (2, 2)
 
     def test_a_correction_gets_no_timestamp(self, scene):

@@ -332,6 +332,42 @@ START_TEST(a_recovery_that_needs_a_person_is_said_and_tried_again)
 }
 END_TEST
 
+START_TEST(records_of_an_earlier_assignment_are_not_taken)
+{
+    struct pipeline_options options = default_options();
+    const struct record stale = *put_event(0, 0, "ann", "e1", 1);
+    world.logs[0][0].count = 0;
+    world.logs[0][0].high = 0;
+    run_lanes(&options, 1);
+    world.event = (struct source_event){
+        .kind = SOURCE_RECORDS, .generation = world.generation - 1, .records = &stale, .record_count = 1};
+    turns(10);
+    ck_assert_int_eq(partition(0).position, 0);
+}
+END_TEST
+
+/* They would be counted by the old ceilings and judged by none. */
+START_TEST(no_records_are_taken_between_the_batch_that_adopts_ceilings_and_its_commit)
+{
+    struct pipeline_options options = default_options();
+    with_ceilings(1);
+    run_lanes(&options, 1);
+    world.silent[STORE_SEED] = true;
+    world.catalogue_generation = 2;
+    turns(300);
+    world.silent[STORE_SEED] = false;
+    world.silent[STORE_COMMIT] = true;
+    turns(100);
+    ck_assert_uint_eq(world.jobs[STORE_SEED], 1);
+    put_event(0, 0, "ann", "e1", 1);
+    turns(100);
+    ck_assert_int_eq(partition(0).position, 0);
+    world.silent[STORE_COMMIT] = false;
+    turns(300);
+    ck_assert_int_eq(partition(0).committed, 1);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, NULL, teardown);
@@ -352,6 +388,8 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_flag_that_a_lost_record_caused_is_withdrawn_while_the_lane_goes_on);
     tcase_add_test(tests, trouble_with_the_enforcement_topic_is_said_and_strange_lanes_are_left_alone);
     tcase_add_test(tests, a_recovery_that_needs_a_person_is_said_and_tried_again);
+    tcase_add_test(tests, records_of_an_earlier_assignment_are_not_taken);
+    tcase_add_test(tests, no_records_are_taken_between_the_batch_that_adopts_ceilings_and_its_commit);
 }
 
 int main(void)

@@ -368,6 +368,22 @@ START_TEST(no_records_are_taken_between_the_batch_that_adopts_ceilings_and_its_c
 }
 END_TEST
 
+START_TEST(a_customer_who_uses_nothing_more_is_cleared_when_his_period_ends)
+{
+    struct pipeline_options options = default_options();
+    with_ceilings(1);
+    put_event(0, 0, "ann", "e1", 11);
+    run_lanes(&options, 1);
+    turns(200);
+    ck_assert_uint_eq(world.sent_count, 1);
+    pass(DAY_US);
+    turns(200);
+    ck_assert_uint_eq(world.sent_count, 2);
+    ck_assert_ptr_nonnull(
+        strstr(world.sent[1].value, "\"state\":\"cleared\",\"reason\":\"The period is over\""));
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, NULL, teardown);
@@ -390,6 +406,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_recovery_that_needs_a_person_is_said_and_tried_again);
     tcase_add_test(tests, records_of_an_earlier_assignment_are_not_taken);
     tcase_add_test(tests, no_records_are_taken_between_the_batch_that_adopts_ceilings_and_its_commit);
+    tcase_add_test(tests, a_customer_who_uses_nothing_more_is_cleared_when_his_period_ends);
 }
 
 int main(void)

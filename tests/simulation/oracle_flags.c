@@ -310,16 +310,18 @@ static bool is_decided(const struct world *world, const char *value)
 }
 
 /* Cleared on the topic: by a decision that is in the store, or withdrawn. Others are buried at once; where
- * lanes were re-homed, once all have said their flags. */
+ * lanes were re-homed, once all have said their flags. What a dead process says late may stay: it is cleared.
+ */
 static void check_cleared(struct world *world, int lane)
 {
     const struct sim_message *messages = world->flags[lane].messages.rows;
-    if (world->database.rehomed_batch > 0)
+    if (world->database.rehomed_batch > 0 || world->fault_counts[FAULT_FLAG_OF_ZOMBIE] > 0)
         return;
     for (size_t i = 0; i < world->flags[lane].messages.count && !world->failure; i++) {
         const char *value = messages[i].value;
         if (!messages[i].gone && value && last_message(world, lane, messages[i].key) == &messages[i] &&
-            !strstr(value, "Withdrawn") && !is_decided(world, value))
+            highest_of(world, lane, messages[i].key) == &messages[i] && !strstr(value, "Withdrawn") &&
+            !is_decided(world, value))
             world_fail(world, "%s: the topic names a decision that nobody made", messages[i].key);
     }
 }

@@ -198,9 +198,10 @@ chaos: usagebox ## break a real deployment for SECONDS=120 from SEED=1 on; BROKE
 .PHONY: chaos
 
 BENCHES := $(addprefix $(BUILD)/release/bench/,decode decide dedupe_bench)
-bench: usagebox $(BENCHES) ## speed beside bare COPY, latency; BENCH_EVENTS, BENCH_ROUNDS; ARGS goes to tests/bench/bench.py
+benches: $(BENCHES) # that they compile
+bench: usagebox benches ## speed beside bare COPY, latency; BENCH_EVENTS, BENCH_ROUNDS; ARGS goes to tests/bench/bench.py
 	/usr/bin/python3 tests/bench/bench.py $(ARGS)
-.PHONY: bench
+.PHONY: bench benches
 profile: usagebox ## where a drain spends its time, by thread and function; wants perf
 	/usr/bin/python3 tests/bench/profile.py $(ARGS)
 .PHONY: profile
@@ -251,7 +252,7 @@ mutants-fit: # is each bug's place still there?
 
 test: ## install what is missing, then unit and integration tests
 	deploy/install-deps.sh build test fuzz
-	$(MAKE) -j$$(nproc) usagebox mutants-fit unit fuzz-slice
+	$(MAKE) -j$$(nproc) usagebox mutants-fit unit fuzz-slice benches
 	$(MAKE) -j$$(nproc) integration
 
 C_FILES = $(wildcard consumer/*.[ch] rollup/*.[ch] consumer/*.cc tests/*/*.[ch])

@@ -3,6 +3,7 @@
 #include <jansson.h>
 
 #include "bench.h"
+#include "tests/unit/core_memory.h"
 
 static uint64_t decode_round(struct decoder *decoder, const struct corpus *corpus)
 {

@@ -269,7 +269,7 @@ static bool flags_publish(void *self, int32_t lane, struct text key, struct text
     rd_kafka_resp_err_t error = produce(flags, lane, key, value, text_of(header), sent);
     if (error)
         free(sent);
-    if (error == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+    if (error == RD_KAFKA_RESP_ERR__QUEUE_FULL) // NOLINT(clang-analyzer-unix.Malloc): it hands sent back
         return false;
     struct failure failure = {system_steady_ms() + FAILURE_PAUSE_MS, lane, cookie, error};
     return !error || failures_push(&flags->failures, failure);

@@ -574,7 +574,9 @@ enum refusal event_decode(struct decoder *decoder, const struct record *record, 
     decoder->repeated = NO_FIELD;
     decoder->unknown_count = 0;
     enum refusal reason = read_document(decoder);
+#ifdef __OPTIMIZE__ /* else it is a warning */
 #pragma GCC unroll 10
+#endif
     for (size_t i = 0; reason == REFUSAL_NONE && i < sizeof steps / sizeof *steps; i++)
         reason = steps[i](decoder, event);
     return reason == REFUSAL_NONE ? check_age(decoder, now_us, event) : reason;

@@ -211,6 +211,23 @@ START_TEST(a_lane_that_waits_at_its_limit_learns_that_it_was_sent_elsewhere)
 }
 END_TEST
 
+/* They have nothing to commit, so that nobody fences them. */
+START_TEST(lanes_are_taken_over_anew_once_a_repartition_has_begun)
+{
+    struct pipeline_options options = default_options();
+    world.settings.partition_count = 1;
+    read_two(&options);
+    size_t takeovers = world.jobs[STORE_TAKEOVER];
+    world.settings.repartition_id = 1;
+    world.settings.repartition_to = 2;
+    world.partition_count = 2;
+    turns(1000);
+    ck_assert_msg(noted("a repartition from 1 to 2 partitions"), "%s", world.notes);
+    ck_assert_uint_eq(world.jobs[STORE_TAKEOVER], takeovers + 1);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, NULL, teardown);
@@ -222,6 +239,7 @@ static void add_tests(TCase *tests)
                    what_was_passed_over_before_its_customer_moved_is_not_counted_in_the_lane_that_he_left);
     tcase_add_test(tests, on_a_sealed_day_the_index_tells_what_was_counted_before_its_customer_moved);
     tcase_add_test(tests, a_lane_that_waits_at_its_limit_learns_that_it_was_sent_elsewhere);
+    tcase_add_test(tests, lanes_are_taken_over_anew_once_a_repartition_has_begun);
 }
 
 int main(void)

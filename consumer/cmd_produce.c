@@ -197,16 +197,20 @@ static const char *send_event(struct production *production, struct mint *mint, 
     return NULL;
 }
 
+static const char *send_line(struct production *production, struct mint *mint, uint64_t number,
+                             struct text line)
+{
+    if (production->choice->raw)
+        return send_raw(production, mint, number, line);
+    if (line.length > 0 && line.bytes[line.length - 1] == '\r')
+        line.length--;
+    return line.length > 0 ? send_event(production, mint, number, line) : NULL;
+}
+
 static void take_line(struct production *production, struct mint *mint, const char *file, uint64_t number,
                       struct text line)
 {
-    bool raw = production->choice->raw;
-    if (!raw && line.length > 0 && line.bytes[line.length - 1] == '\r')
-        line.length--;
-    if (!raw && line.length == 0)
-        return;
-    const char *why =
-        raw ? send_raw(production, mint, number, line) : send_event(production, mint, number, line);
+    const char *why = send_line(production, mint, number, line);
     if (why)
         refuse(production, file, number, why);
 }

@@ -54,27 +54,12 @@ ssize_t failing_rd_kafka_consume_batch_queue(rd_kafka_queue_t *queue, int timeou
     return rd_kafka_consume_batch_queue(queue, timeout_ms, messages, room);
 }
 
-MAY_FAIL(rd_kafka_resp_err_t, rd_kafka_metadata, RD_KAFKA_RESP_ERR__TRANSPORT,
-         (rd_kafka_t * handle, int all, rd_kafka_topic_t *topic, const struct rd_kafka_metadata **metadata,
-          int timeout_ms),
-         (handle, all, topic, metadata, timeout_ms))
-MAY_FAIL(rd_kafka_resp_err_t, rd_kafka_query_watermark_offsets, RD_KAFKA_RESP_ERR__TIMED_OUT,
-         (rd_kafka_t * handle, const char *topic, int32_t partition, int64_t *low, int64_t *high,
-          int timeout_ms),
-         (handle, topic, partition, low, high, timeout_ms))
-/* It takes conf even if it fails. */
-MAY_FAIL(rd_kafka_topic_t *, rd_kafka_topic_new, (conf ? rd_kafka_topic_conf_destroy(conf) : (void)0, NULL),
-         (rd_kafka_t * handle, const char *topic, rd_kafka_topic_conf_t *conf), (handle, topic, conf))
-MAY_FAIL(rd_kafka_t *, rd_kafka_new, (snprintf(error, size, "on purpose"), NULL),
-         (rd_kafka_type_t type, rd_kafka_conf_t *conf, char *error, size_t size), (type, conf, error, size))
+#include "failing_kafka_calls.h"
 MAY_FAIL(rd_kafka_resp_err_t, rd_kafka_commit_queue, RD_KAFKA_RESP_ERR__FAIL,
          (rd_kafka_t * handle, const rd_kafka_topic_partition_list_t *list, rd_kafka_queue_t *queue,
           void (*done)(rd_kafka_t *, rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t *, void *),
           void *self),
          (handle, list, queue, done, self))
-MAY_FAIL(int, rd_kafka_consume_start_queue, -1,
-         (rd_kafka_topic_t * topic, int32_t partition, int64_t offset, rd_kafka_queue_t *queue),
-         (topic, partition, offset, queue))
 
 MAY_FAIL(rd_kafka_conf_res_t, rd_kafka_topic_conf_set,
          (snprintf(error, size, "on purpose"), RD_KAFKA_CONF_INVALID),

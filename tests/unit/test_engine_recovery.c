@@ -122,12 +122,18 @@ START_TEST(an_offset_row_of_another_owner_says_nothing_of_the_batch_in_doubt)
 }
 END_TEST
 
+/* It takes place, and its answer is lost. */
+static void lose_answer(const struct store_job *commit)
+{
+    fake_commit(commit->batch);
+    world.answers[STORE_COMMIT] = STORE_LOST;
+}
+
 static void commit_unheard(struct store_job *job)
 {
     if (job->kind != STORE_COMMIT || job->batch->row_count == 0)
         return;
-    fake_commit(job->batch);
-    world.answers[STORE_COMMIT] = STORE_LOST;
+    lose_answer(job);
     world.before = NULL;
 }
 
@@ -163,8 +169,7 @@ static void committed_unheard_and_followed(struct store_job *job)
     static const uint16_t day = 20000;
     if (job->kind == STORE_COMMIT && job->batch->row_count > 0 && !world.answers[STORE_COMMIT]) {
         ck_assert(batch_adopt_seal(job->batch, 0, day));
-        fake_commit(job->batch);
-        world.answers[STORE_COMMIT] = STORE_LOST;
+        lose_answer(job);
     } else if (job->kind == STORE_RECOVER) {
         world.rows[0][1].epoch++;
     } else if (job->kind == STORE_TAKEOVER && job->lanes[0].lane == 0) {
@@ -209,6 +214,21 @@ END_TEST
 
 /* --- late events --- */
 
+static void seal_today(void)
+{
+    world.sealed[0] = (uint16_t)(START_US / DAY_US);
+    world.sealed_count = 1;
+    world.adopts_seals = true;
+}
+
+static void stop_lane(void)
+{
+    world.event = (struct source_event){
+        .kind = SOURCE_BROKEN, .generation = world.generation, .detail = "offset out of range"};
+    turns(1);
+    ck_assert_int_eq(phase(0), LANE_STOPPED);
+}
+
 static void accept_late(struct store_job *job)
 {
     note_kept_epoch(job);
@@ -221,18 +241,13 @@ START_TEST(late_events_accepted_after_their_lane_was_stopped_are_counted_once_it
 {
     struct pipeline_options options = default_options();
     with_ceilings(1);
-    world.sealed[0] = (uint16_t)(START_US / DAY_US);
-    world.sealed_count = 1;
-    world.adopts_seals = true;
+    seal_today();
     world.silent[STORE_COMMIT] = true;
     world.before = accept_late;
     put_event(0, 0, "ann", "late", 1);
     run_lanes(&options, 1);
     turns(150);
-    world.event = (struct source_event){
-        .kind = SOURCE_BROKEN, .generation = world.generation, .detail = "offset out of range"};
-    turns(1);
-    ck_assert_int_eq(phase(0), LANE_STOPPED);
+    stop_lane();
     world.silent[STORE_COMMIT] = false;
     turns(300);
     ck_assert_int_eq(phase(0), LANE_RUNNING);
@@ -246,8 +261,7 @@ static void accept_late_unheard(struct store_job *job)
     accept_late(job);
     if (job->kind != STORE_COMMIT || job->batch->sealed_count == 0)
         return;
-    fake_commit(job->batch);
-    world.answers[STORE_COMMIT] = STORE_LOST;
+    lose_answer(job);
     world.before = note_kept_epoch;
 }
 
@@ -256,9 +270,7 @@ START_TEST(late_events_of_a_batch_in_doubt_that_was_committed_are_left_to_a_take
 {
     struct pipeline_options options = default_options();
     with_ceilings(1);
-    world.sealed[0] = (uint16_t)(START_US / DAY_US);
-    world.sealed_count = 1;
-    world.adopts_seals = true;
+    seal_today();
     world.before = accept_late_unheard;
     put_event(0, 0, "ann", "late", 1);
     run_lanes(&options, 1);
@@ -289,9 +301,7 @@ START_TEST(a_flag_is_not_withdrawn_before_its_event_is_decided_again_as_a_late_o
                                          .value = text_of(value),
                                          .has_sequence = true,
                                          .sequence = {1, 1}};
-    world.sealed[0] = (uint16_t)(START_US / DAY_US);
-    world.sealed_count = 1;
-    world.adopts_seals = true;
+    seal_today();
     world.before = accept_late;
     begin(&options);
     assign(1);
@@ -306,14 +316,6 @@ START_TEST(a_flag_is_not_withdrawn_before_its_event_is_decided_again_as_a_late_o
 END_TEST
 
 /* --- flags --- */
-
-static void stop_lane(void)
-{
-    world.event = (struct source_event){
-        .kind = SOURCE_BROKEN, .generation = world.generation, .detail = "offset out of range"};
-    turns(1);
-    ck_assert_int_eq(phase(0), LANE_STOPPED);
-}
 
 START_TEST(what_a_lane_decided_before_it_was_stopped_is_committed_behind_its_flags_too)
 {

@@ -57,9 +57,10 @@ struct pipeline {
     bool draining;
     bool released;
 
-    uint64_t generation; /* of the consumed set */
-    bool consume_asked;  /* the consumed set changed: tell the source at the end of the turn */
-    bool behind;         /* the last poll returned records */
+    uint64_t generation;     /* of the consumed set */
+    bool consume_asked;      /* the consumed set changed: tell the source at the end of the turn */
+    bool behind;             /* there is a backlog, or what is left of one: batches wait for it */
+    int64_t behind_until_us; /* for as long as this, if it is not read before */
     bool held;
 
     struct decoder *decoder;

@@ -217,6 +217,19 @@ static void check_lane(struct pipeline *p, struct lane *lane)
     run_lane(p, lane);
 }
 
+/* What little is left of a backlog joins the batch that waits for it, which takes max_delay at most. With
+ * nothing left, nobody waits any longer. */
+static void judge_backlog(struct pipeline *p, int64_t backlog)
+{
+    if (backlog > p->options.max_rows / 8) {
+        p->behind_until_us = p->steady_us + p->options.max_delay_us;
+    } else if (backlog == 0) {
+        p->close_asked = p->close_asked || p->behind;
+        p->behind_until_us = p->steady_us;
+    }
+    p->behind = p->steady_us < p->behind_until_us;
+}
+
 static void measure_backlog(struct pipeline *p)
 {
     int64_t backlog = 0;
@@ -226,7 +239,7 @@ static void measure_backlog(struct pipeline *p)
             int64_t end = topic->high_offset < topic->limit ? topic->high_offset : topic->limit;
             backlog += end > topic->position ? end - topic->position : 0;
         }
-    p->behind = backlog > p->options.max_rows / 8;
+    judge_backlog(p, backlog);
 }
 
 static size_t count_taking(const struct pipeline *p)

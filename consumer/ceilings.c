@@ -91,7 +91,7 @@ void ceilings_check(struct pipeline *p)
     if (!p->open)
         return;
     p->close_asked = true;
-    if (!batching_idle(p) || p->job)
+    if (!batching_idle(p) || settle_busy(p))
         return;
     begin_shadow(p); /* nothing is uncommitted: the boundary is here */
     p->ceilings_stage = CEILINGS_SEEDING;

@@ -87,6 +87,7 @@ void batching_adopt_seals(struct pipeline *p); /* every running lane, of the sea
 
 /* settle.c */
 void settle_store(struct pipeline *p);                   /* takes finished jobs, submits the next */
+bool settle_busy(const struct pipeline *p);              /* the store has something of ours under way */
 void settle_rewind(struct pipeline *p, const char *why); /* undoes what is not committed, when it may */
 void settle_undo(struct pipeline *p, const char *why);   /* the same, now: the store has nothing of ours */
 void settle_committed(struct pipeline *p, struct batch *batch);

@@ -39,6 +39,13 @@ struct latency_slot {
     int64_t record_ms;
 };
 
+/* What a link of the store does for us. */
+struct engine_link {
+    struct store_job *job;    /* under way */
+    struct store_job *failed; /* came back so; settled once nothing is under way on any link */
+    uint64_t streams;         /* the number of the batch whose transaction is open there; 0: none */
+};
+
 struct pipeline {
     struct pipeline_options options;
     struct pipeline_ports ports;
@@ -76,10 +83,10 @@ struct pipeline {
     size_t refused_count;
     int64_t limit_rows; /* shrinks to find a refused row */
 
-    struct row_pool row_pool; /* of both batches and of what is being streamed */
-    struct batch *batches[2];
-    struct batch *open;   /* being filled; NULL while both are closed or none is needed */
-    struct batch *closed; /* waits for its flags, or is with the store */
+    struct row_pool row_pool;           /* of both batches and of what is being streamed */
+    struct batch *batches[STORE_LINKS]; /* each is written over the link of its number */
+    struct batch *open;                 /* being filled; NULL while both are closed or none is needed */
+    struct batch *closed;               /* waits for its flags, or is with the store */
     uint64_t batch_number;
     uint16_t open_stream_day, closed_stream_day; /* the day whose rows are being streamed; 0: none */
     bool close_asked;
@@ -89,9 +96,9 @@ struct pipeline {
     int64_t closed_at_us;
     bool flags_late; /* alerted that the closed batch commits without its flags acknowledged */
 
-    struct store_job *job; /* with the store; NULL: it is idle */
-    bool lost;             /* the store needs STORE_RECOVER */
-    bool ahead;            /* deciding without keeping rows */
+    struct engine_link links[STORE_LINKS];
+    bool lost;  /* the store needs STORE_RECOVER */
+    bool ahead; /* deciding without keeping rows */
     int64_t recover_at_us, recover_backoff_us;
     int64_t catalogue_at_us;
     bool settings_known;

@@ -10,8 +10,8 @@ static bool make_parts(struct pipeline *p)
 {
     p->decoder = decoder_new(&p->options.rules);
     p->scratch = malloc(sizeof *p->scratch);
-    p->batches[0] = batch_new(&p->options.rollup, &p->row_pool);
-    p->batches[1] = batch_new(&p->options.rollup, &p->row_pool);
+    for (size_t i = 0; i < STORE_LINKS; i++)
+        p->batches[i] = batch_new(&p->options.rollup, &p->row_pool);
     p->refused = calloc(ENGINE_REFUSED_LIMIT, sizeof *p->refused);
     if (p->scratch)
         arena_init(p->scratch, SCRATCH_CHUNK_BYTES);
@@ -54,6 +54,8 @@ void pipeline_free(struct pipeline *p)
     }
     free(p->lanes);
     pipeline_abandon(p, p->ceilings_seed);
+    for (size_t i = 0; i < STORE_LINKS; i++)
+        pipeline_abandon(p, p->links[i].failed);
     for (size_t i = 0; i < p->catalogue_count; i++)
         ceiling_catalogue_free(p->catalogues[i]);
     free(p->catalogues);
@@ -61,8 +63,8 @@ void pipeline_free(struct pipeline *p)
     if (p->scratch)
         arena_free(p->scratch);
     free(p->scratch);
-    batch_free(p->batches[0]);
-    batch_free(p->batches[1]);
+    for (size_t i = 0; i < STORE_LINKS; i++)
+        batch_free(p->batches[i]);
     free(p->refused);
     free(p->sealed_days);
     row_pool_free(&p->row_pool);
@@ -89,8 +91,8 @@ static void free_job(struct store_job *job)
 
 void pipeline_abandon(struct pipeline *p, struct store_job *jobs)
 {
-    if (p)
-        p->job = NULL;
+    for (size_t i = 0; p && i < STORE_LINKS; i++)
+        p->links[i].job = NULL;
     while (jobs) {
         struct store_job *next = jobs->next;
         free_job(jobs);
@@ -196,7 +198,7 @@ void pipeline_drain(struct pipeline *p)
 
 bool pipeline_drained(const struct pipeline *p)
 {
-    return p->draining && !p->job && (batching_idle(p) || p->lost);
+    return p->draining && !settle_busy(p) && (batching_idle(p) || p->lost);
 }
 
 bool pipeline_clean(const struct pipeline *p)

@@ -14,6 +14,7 @@ void recover_lose(struct pipeline *p, const struct store_job *job)
     p->stats.store_losses++;
     p->in_doubt = job->kind == STORE_COMMIT;
     p->closed_submitted = false;
+    p->links[0].streams = p->links[1].streams = 0; /* recovery ends them */
     p->recover_backoff_us = RECOVER_FIRST_US;
     p->recover_at_us = p->steady_us;
     /* Decides on without keeping rows; all of it is undone when the store is back. */

@@ -8,6 +8,14 @@
 #define CATALOGUE_EVERY_US ENGINE_SECOND_US
 enum { STREAM_MOST_BYTES = 4 << 20 }; /* in one trip to the store, behind which their memory serves again */
 
+bool settle_busy(const struct pipeline *p)
+{
+    for (size_t i = 0; i < STORE_LINKS; i++)
+        if (p->links[i].job || p->links[i].failed)
+            return true;
+    return false;
+}
+
 struct store_job *settle_new_job(struct pipeline *p, enum store_job_kind kind)
 {
     struct store_job *job = calloc(1, sizeof *job);
@@ -62,7 +70,7 @@ void settle_undo(struct pipeline *p, const char *why)
 /* Waits while the store has something of ours under way: what becomes of it decides what there is to undo. */
 void settle_rewind(struct pipeline *p, const char *why)
 {
-    if (p->closed_submitted || p->job)
+    if (settle_busy(p))
         p->rewind_asked = why;
     else
         settle_undo(p, why);
@@ -277,13 +285,22 @@ static void catalogue_done(struct pipeline *p, struct store_job *job)
     free(job->sealed_days);
 }
 
+static void free_job(struct store_job *job)
+{
+    free(job->fenced_lanes);
+    free(job);
+}
+
 static void take_job(struct pipeline *p, struct store_job *job)
 {
-    p->job = NULL;
     switch (job->kind) {
     case STORE_COMMIT:
     case STORE_STREAM:
         batch_done(p, job);
+        break;
+    case STORE_GIVE_UP:
+        if (job->status != STORE_DONE)
+            recover_lose(p, job);
         break;
     case STORE_TAKEOVER:
         takeover_done(p, job);
@@ -302,8 +319,58 @@ static void take_job(struct pipeline *p, struct store_job *job)
         ceilings_seeded(p, job);
         return;
     }
-    free(job->fenced_lanes);
-    free(job);
+    free_job(job);
+}
+
+/* A batch's transaction is over after its commit, and after whatever fails. */
+static void note_transaction(struct engine_link *link, const struct store_job *job)
+{
+    if (job->kind != STORE_STREAM || job->status != STORE_DONE)
+        link->streams = 0;
+}
+
+/* Of the batch after the one that failed, or beside it: what that means is undone already, and done again.
+ * But a connection that is lost has to be known. */
+static void take_lesser_failure(struct pipeline *p, struct store_job *job)
+{
+    if (job->kind == STORE_STREAM)
+        row_queue_reset(&job->rows, &p->row_pool);
+    if (!p->lost && (job->status == STORE_LOST || job->kind == STORE_GIVE_UP))
+        recover_lose(p, job);
+    free_job(job);
+}
+
+/* The commit's first, which decides what there is to undo; then the next batch's. Kinds are in this order. */
+static void take_failures(struct pipeline *p)
+{
+    struct store_job *first = p->links[0].failed, *second = p->links[1].failed;
+    p->links[0].failed = p->links[1].failed = NULL;
+    if (!first || (second && second->kind < first->kind)) {
+        struct store_job *lesser = first;
+        first = second;
+        second = lesser;
+    }
+    if (first)
+        take_job(p, first);
+    if (second)
+        take_lesser_failure(p, second);
+}
+
+/* A failure undoes what other links may still be at work on: it waits for them. */
+static void take_finished(struct pipeline *p)
+{
+    struct store_job *job;
+    while ((job = p->ports.store.poll(p->ports.store.self))) {
+        struct engine_link *link = &p->links[job->link];
+        link->job = NULL;
+        note_transaction(link, job);
+        if (job->status == STORE_DONE)
+            take_job(p, job);
+        else
+            link->failed = job;
+    }
+    if (!p->links[0].job && !p->links[1].job)
+        take_failures(p);
 }
 
 /* --- what the store does next --- */
@@ -320,7 +387,7 @@ static bool flags_settled(struct pipeline *p)
 
 static struct store_job *commit_job(struct pipeline *p)
 {
-    if (!p->closed)
+    if (p->closed_submitted)
         return NULL;
     if (!flags_settled(p)) {
         if (p->steady_us - p->closed_at_us < ENGINE_FLAG_WAIT_US)
@@ -339,12 +406,17 @@ static struct store_job *commit_job(struct pipeline *p)
     return job;
 }
 
-/* While the sums for new ceilings are to be read, no transaction begins: they would wait for it, and it for
- * them. */
+/* Beside the commit of the batch before; not while the ceilings change, which is done from one committed
+ * batch to the next. While the sums for new ones are to be read, no transaction begins: they would wait for
+ * it, and it for them. */
+static bool may_stream(const struct pipeline *p)
+{
+    return p->closed ? p->ceilings_stage == CEILINGS_SETTLED : p->ceilings_stage != CEILINGS_SEEDING;
+}
+
 static struct store_job *stream_job(struct pipeline *p)
 {
-    bool may = !p->closed && p->ceilings_stage != CEILINGS_SEEDING;
-    struct batch_day *day = may ? batching_day_to_stream(p) : NULL;
+    struct batch_day *day = may_stream(p) ? batching_day_to_stream(p) : NULL;
     struct store_job *job = day ? settle_new_job(p, STORE_STREAM) : NULL;
     if (!job)
         return NULL;
@@ -355,47 +427,101 @@ static struct store_job *stream_job(struct pipeline *p)
     return job;
 }
 
+static bool has_under_way(const struct pipeline *p, enum store_job_kind kind)
+{
+    for (size_t i = 0; i < STORE_LINKS; i++)
+        if (p->links[i].job && p->links[i].job->kind == kind)
+            return true;
+    return false;
+}
+
+static bool catalogue_due(const struct pipeline *p)
+{
+    return !p->lost && !p->closed && p->steady_us >= p->catalogue_at_us;
+}
+
 static struct store_job *catalogue_job(struct pipeline *p)
 {
-    if (p->steady_us < p->catalogue_at_us)
-        return NULL;
-    struct store_job *job = settle_new_job(p, STORE_CATALOGUE);
+    bool wanted = catalogue_due(p) && !has_under_way(p, STORE_CATALOGUE);
+    struct store_job *job = wanted ? settle_new_job(p, STORE_CATALOGUE) : NULL;
     if (job)
         job->known_generation = ceilings_newest(p) ? ceilings_newest(p)->generation : -1;
     return job;
 }
 
-/* Jobs that must not meet a transaction that is under way. */
-static struct store_job *quiet_job(struct pipeline *p)
+/* Jobs that are done alone: no transaction of a batch is open. */
+static struct store_job *lone_job(struct pipeline *p)
 {
-    if (p->closed || p->open_stream_day)
+    if (settle_busy(p))
+        return NULL;
+    if (p->lost)
+        return recover_job(p);
+    if (p->closed || p->links[0].streams || p->links[1].streams)
         return NULL;
     struct store_job *job = ceilings_job(p);
+    return job || !p->settings_known ? job : takeover_job(p);
+}
+
+static size_t link_of(const struct pipeline *p, const struct batch *batch)
+{
+    return batch == p->batches[0] ? 0 : 1;
+}
+
+static bool is_given_up(const struct pipeline *p, uint64_t batch)
+{
+    return batch && !(p->open && p->open->number == batch) && !(p->closed && p->closed->number == batch);
+}
+
+/* The closed batch is committed over its link while the open one is streamed over the other, which looks at
+ * the catalogue when there is none. */
+static struct store_job *job_for(struct pipeline *p, size_t link)
+{
+    if (is_given_up(p, p->links[link].streams))
+        return settle_new_job(p, STORE_GIVE_UP);
+    if (p->closed && link_of(p, p->closed) == link)
+        return commit_job(p);
+    if (p->open && link_of(p, p->open) == link)
+        return stream_job(p);
+    return catalogue_job(p);
+}
+
+static void submit(struct pipeline *p, size_t link, struct store_job *job)
+{
     if (!job)
-        job = catalogue_job(p);
-    if (!job && p->settings_known)
-        job = takeover_job(p);
-    return job;
+        return;
+    job->link = (int)link;
+    p->links[link].job = job;
+    if (job->kind == STORE_STREAM)
+        p->links[link].streams = job->stream_batch;
+    p->ports.store.submit(p->ports.store.self, job);
+}
+
+/* Not while rows of it are on their way, nor beside a look at the catalogue, which a batch that is always due
+ * shall not keep from its turn. */
+static void close_open(struct pipeline *p)
+{
+    if (p->open && !p->links[link_of(p, p->open)].job && !catalogue_due(p))
+        batching_close_if_due(p);
+}
+
+static bool is_alone(const struct pipeline *p)
+{
+    return has_under_way(p, STORE_TAKEOVER) || has_under_way(p, STORE_RECOVER) ||
+           has_under_way(p, STORE_SEED);
 }
 
 void settle_store(struct pipeline *p)
 {
-    struct store_job *job = p->ports.store.poll(p->ports.store.self);
-    if (job)
-        take_job(p, job);
-    if (p->job)
+    take_finished(p);
+    bool undo = p->rewind_asked && !p->lost;
+    if (is_alone(p) || p->links[0].failed || p->links[1].failed || (undo && settle_busy(p)))
         return;
-    if (p->rewind_asked && !p->lost)
+    if (undo)
         settle_undo(p, p->rewind_asked);
     batching_open(p);
-    batching_close_if_due(p);
-    job = p->lost ? recover_job(p) : commit_job(p);
-    if (!job && !p->lost)
-        job = quiet_job(p);
-    if (!job && !p->lost)
-        job = stream_job(p);
-    if (!job)
-        return;
-    p->job = job;
-    p->ports.store.submit(p->ports.store.self, job);
+    close_open(p);
+    submit(p, 0, lone_job(p));
+    for (size_t i = 0; i < STORE_LINKS && !is_alone(p); i++)
+        if (!p->links[i].job && !p->lost)
+            submit(p, i, job_for(p, i));
 }

@@ -252,7 +252,7 @@ static size_t count_taking(const struct pipeline *p)
 
 bool takeover_waits(const struct pipeline *p)
 {
-    return count_taking(p) > 0 && !(p->job && p->job->kind == STORE_TAKEOVER);
+    return count_taking(p) > 0 && !(p->links[0].job && p->links[0].job->kind == STORE_TAKEOVER);
 }
 
 void takeover_advance(struct pipeline *p)

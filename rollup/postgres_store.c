@@ -10,15 +10,15 @@
 #include "../consumer/log.h"
 #include "migrate.h"
 
-struct text store_topic(const struct postgres_store *store, uint32_t topic)
+struct text store_topic(const struct store_link *link, uint32_t topic)
 {
-    return text_of(store->options.topics[topic]);
+    return text_of(link->store->options.topics[topic]);
 }
 
-bool store_topic_index(const struct postgres_store *store, struct text name, uint32_t *topic)
+bool store_topic_index(const struct store_link *link, struct text name, uint32_t *topic)
 {
-    for (*topic = 0; *topic < store->options.topic_count; (*topic)++)
-        if (text_equal(store_topic(store, *topic), name))
+    for (*topic = 0; *topic < link->store->options.topic_count; (*topic)++)
+        if (text_equal(store_topic(link, *topic), name))
             return true;
     return false;
 }
@@ -31,6 +31,14 @@ static void name_owner(struct postgres_store *store)
     snprintf(store->owner, sizeof store->owner, "%s:%ld:%08x", host, (long)getpid(), randombytes_random());
 }
 
+static void init_link(struct postgres_store *store, struct store_link *link)
+{
+    link->store = store;
+    link->socket = -1;
+    seen_set_init(&link->customers);
+    seen_set_init(&link->meters);
+}
+
 struct postgres_store *postgres_store_new(const struct postgres_store_options *options)
 {
     if (sodium_init() < 0)
@@ -39,11 +47,10 @@ struct postgres_store *postgres_store_new(const struct postgres_store_options *o
     if (!store)
         return NULL;
     store->options = *options;
-    store->socket = -1;
     pthread_mutex_init(&store->socket_lock, NULL);
     randombytes_buf(&store->seed, sizeof store->seed);
-    seen_set_init(&store->customers);
-    seen_set_init(&store->meters);
+    for (size_t i = 0; i < STORE_LINKS; i++)
+        init_link(store, &store->links[i]);
     name_owner(store);
     return store;
 }
@@ -59,43 +66,50 @@ struct postgres_store_restored postgres_store_restored(const struct postgres_sto
                                             atomic_load(&store->remaining_keys)};
 }
 
-/* --- the connection --- */
+/* --- the connections --- */
 
-static void show_socket(struct postgres_store *store, int number)
+static void show_socket(struct store_link *link, int number)
 {
-    pthread_mutex_lock(&store->socket_lock);
-    store->socket = number;
-    pthread_mutex_unlock(&store->socket_lock);
+    pthread_mutex_lock(&link->store->socket_lock);
+    link->socket = number;
+    pthread_mutex_unlock(&link->store->socket_lock);
 }
 
-static void disconnect(struct postgres_store *store)
+void store_disconnect(struct store_link *link)
 {
-    show_socket(store, -1);
-    pg_close(&store->pg);
-    if (store->backend.pid)
-        store->former = store->backend;
-    store->backend.pid = 0;
-    store->in_transaction = false;
-    store->copy_day = 0;
+    show_socket(link, -1);
+    pg_close(&link->pg);
+    if (link->backend.pid)
+        link->former = link->backend;
+    link->backend.pid = 0;
+    link->in_transaction = false;
+    link->copy_day = 0;
 }
 
 void postgres_store_interrupt(struct postgres_store *store)
 {
     atomic_store(&store->interrupted, true);
     pthread_mutex_lock(&store->socket_lock);
-    if (store->socket >= 0)
-        shutdown(store->socket, SHUT_RDWR);
+    for (size_t i = 0; i < STORE_LINKS; i++)
+        if (store->links[i].socket >= 0)
+            shutdown(store->links[i].socket, SHUT_RDWR);
     pthread_mutex_unlock(&store->socket_lock);
+}
+
+static void free_link(struct store_link *link)
+{
+    store_disconnect(link);
+    seen_set_free(&link->customers);
+    seen_set_free(&link->meters);
 }
 
 void postgres_store_free(struct postgres_store *store)
 {
     if (!store)
         return;
-    disconnect(store);
+    for (size_t i = 0; i < STORE_LINKS; i++)
+        free_link(&store->links[i]);
     pthread_mutex_destroy(&store->socket_lock);
-    seen_set_free(&store->customers);
-    seen_set_free(&store->meters);
     free(store->chains);
     free(store);
 }
@@ -105,13 +119,12 @@ struct backend_look {
     char transaction[40]; /* when its transaction began; empty: it has none */
 };
 
-static bool look_at(struct postgres_store *store, const struct store_backend *backend,
-                    struct backend_look *look)
+static bool look_at(struct store_link *link, const struct store_backend *backend, struct backend_look *look)
 {
     char pid[16];
     snprintf(pid, sizeof pid, "%d", backend->pid);
     PG_RESULT *result =
-        pg_query(&store->pg,
+        pg_query(&link->pg,
                  "SELECT coalesce(xact_start::text, '') FROM pg_stat_activity WHERE pid = $1::int AND "
                  "backend_start = $2::timestamptz",
                  (const char *[]){pid, backend->start}, 2);
@@ -122,13 +135,13 @@ static bool look_at(struct postgres_store *store, const struct store_backend *ba
 
 /* Until the transaction that was seen is over; false: it isn't, after wait_ms. `gone`: until the backend is.
  */
-static bool await_end(struct postgres_store *store, const struct store_backend *backend,
+static bool await_end(struct store_link *link, const struct store_backend *backend,
                       const struct backend_look *seen, bool gone, int wait_ms)
 {
     enum { POLL_MS = 20 };
     for (int waited_ms = 0; waited_ms <= wait_ms; waited_ms += POLL_MS) {
         struct backend_look now;
-        if (!look_at(store, backend, &now))
+        if (!look_at(link, backend, &now))
             return false;
         if (!now.there || (!gone && strcmp(now.transaction, seen->transaction) != 0))
             return true;
@@ -137,135 +150,158 @@ static bool await_end(struct postgres_store *store, const struct store_backend *
     return false;
 }
 
-static bool terminate(struct postgres_store *store, const struct store_backend *backend)
+static bool terminate(struct store_link *link, const struct store_backend *backend)
 {
     char pid[16];
     snprintf(pid, sizeof pid, "%d", backend->pid);
-    PG_RESULT *result = pg_query(&store->pg,
+    PG_RESULT *result = pg_query(&link->pg,
                                  "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                                  "WHERE pid = $1::int AND backend_start = $2::timestamptz",
                                  (const char *[]){pid, backend->start}, 2);
     return result;
 }
 
-void store_end_backend(struct postgres_store *store, const struct store_backend *backend, int patience_ms)
+void store_end_backend(struct store_link *link, const struct store_backend *backend, int patience_ms)
 {
     enum { GONE_MS = 10000 };
     struct backend_look seen;
-    if (look_at(store, backend, &seen) &&
-        (!*seen.transaction || (patience_ms > 0 && await_end(store, backend, &seen, false, patience_ms))))
+    if (look_at(link, backend, &seen) &&
+        (!*seen.transaction || (patience_ms > 0 && await_end(link, backend, &seen, false, patience_ms))))
         return;
-    if (terminate(store, backend) && await_end(store, backend, &seen, true, GONE_MS)) {
+    if (terminate(link, backend) && await_end(link, backend, &seen, true, GONE_MS)) {
         log_info("ended a former owner's connection", LOG_INT("pid", backend->pid));
         return;
     }
     log_warning("a former owner's connection could not be ended", LOG_INT("pid", backend->pid),
-                LOG_TEXT("reason", store->pg.failure.detail));
+                LOG_TEXT("reason", link->pg.failure.detail));
 }
 
-static bool look_at_backend(struct postgres_store *store)
+static bool look_at_backend(struct store_link *link)
 {
     PG_RESULT *result = pg_query(
-        &store->pg, "SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()",
-        NULL, 0);
+        &link->pg, "SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()", NULL,
+        0);
     if (!result)
         return false;
     if (PQntuples(result) != 1)
-        return pg_fail(&store->pg, PG_OTHER, "pg_stat_activity does not show this connection");
-    store->backend.pid = pg_int4(result, 0, 0);
-    snprintf(store->backend.start, sizeof store->backend.start, "%s", PQgetvalue(result, 0, 1));
+        return pg_fail(&link->pg, PG_OTHER, "pg_stat_activity does not show this connection");
+    link->backend.pid = pg_int4(result, 0, 0);
+    snprintf(link->backend.start, sizeof link->backend.start, "%s", PQgetvalue(result, 0, 1));
     return true;
 }
 
-/* A promoted standby that lacked the last transactions is another past: its timeline says so. A restored
- * backup has another system identifier, or, run on from where it ended, another timeline too. */
-static bool look_at_cluster(struct postgres_store *store)
+bool store_look_at_cluster(struct store_link *link)
 {
-    PG_RESULT *result = pg_query(&store->pg,
+    PG_RESULT *result = pg_query(&link->pg,
                                  "SELECT system_identifier, ('x' || "
                                  "left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int "
                                  "FROM pg_control_system()",
                                  NULL, 0);
-    if (!result &&
-        strcmp(store->pg.failure.sqlstate, "55000") == 0) /* a standby: it may become the primary */
-        store->pg.failure.trouble = PG_PASSING;
-    if (!result)
+    if (!result && strcmp(link->pg.failure.sqlstate, "55000") == 0) /* a standby: it may become the primary */
+        link->pg.failure.trouble = PG_PASSING;
+    if (result)
+        link->cluster = (struct store_cluster){pg_int8(result, 0, 0), pg_int4(result, 0, 1)};
+    return result;
+}
+
+static bool connect_link(struct store_link *link)
+{
+    if (pg_is_open(&link->pg))
+        return true;
+    store_disconnect(link);
+    if (!pg_open(&link->pg, link->store->options.dsn, "usagebox run"))
         return false;
-    int64_t system_identifier = pg_int8(result, 0, 0);
-    int32_t timeline = pg_int4(result, 0, 1);
-    if (store->connected_once &&
-        (system_identifier != store->cluster.system_identifier || timeline != store->cluster.timeline))
-        store->went_back = true;
-    store->cluster.system_identifier = system_identifier;
-    store->cluster.timeline = timeline;
+    show_socket(link, PQsocket(link->pg.connection));
+    if (atomic_load(&link->store->interrupted))
+        return pg_fail(&link->pg, PG_GONE, "stopping");
+    if (!migrate_check(&link->pg, migrations) || !look_at_backend(link) || !store_look_at_cluster(link)) {
+        struct pg_failure why = link->pg.failure;
+        link->backend.pid = 0;
+        store_disconnect(link);
+        link->pg.failure = why;
+        return false;
+    }
+    if (link->former.pid)
+        store_end_backend(link, &link->former, 0);
+    link->former.pid = 0;
     return true;
 }
 
-bool store_connect(struct postgres_store *store)
+static bool same_cluster(const struct store_cluster *one, const struct store_cluster *other)
 {
-    if (pg_is_open(&store->pg))
-        return true;
-    disconnect(store);
-    if (!pg_open(&store->pg, store->options.dsn, "usagebox run"))
-        return false;
-    show_socket(store, PQsocket(store->pg.connection));
-    if (atomic_load(&store->interrupted))
-        return pg_fail(&store->pg, PG_GONE, "stopping");
-    if (!migrate_check(&store->pg, migrations) || !look_at_backend(store) || !look_at_cluster(store)) {
-        struct pg_failure why = store->pg.failure;
-        store->backend.pid = 0;
-        disconnect(store);
-        store->pg.failure = why;
-        return false;
-    }
+    return one->system_identifier == other->system_identifier && one->timeline == other->timeline;
+}
+
+/* A promoted standby that lacked the last transactions is another past: its timeline says so. A restored
+ * backup has another system identifier, or, run on from where it ended, another timeline too. */
+static bool compare_clusters(struct store_link *link)
+{
+    struct postgres_store *store = link->store;
+    for (size_t i = 0; i < STORE_LINKS; i++)
+        if (!same_cluster(&store->links[i].cluster, &link->cluster)) {
+            store_disconnect(&store->links[i]);
+            return pg_fail(&link->pg, PG_PASSING, "the connections to PostgreSQL lead to different servers");
+        }
+    if (store->connected_once && !same_cluster(&store->cluster, &link->cluster))
+        store->went_back = true;
+    store->cluster = link->cluster;
     store->connected_once = true;
-    if (store->former.pid)
-        store_end_backend(store, &store->former, 0);
-    store->former.pid = 0;
     return true;
+}
+
+bool store_connect(struct store_link *link)
+{
+    for (size_t i = 0; i < STORE_LINKS; i++) {
+        struct store_link *each = &link->store->links[i];
+        if (!connect_link(each)) {
+            link->pg.failure = each->pg.failure;
+            return false;
+        }
+    }
+    return compare_clusters(link);
 }
 
 /* --- transactions --- */
 
-bool store_begin(struct postgres_store *store, const char *begin)
+bool store_begin(struct store_link *link, const char *begin)
 {
-    store->in_transaction = pg_run(&store->pg, begin);
-    return store->in_transaction;
+    link->in_transaction = pg_run(&link->pg, begin);
+    return link->in_transaction;
 }
 
 /* COMMIT of a transaction that failed before succeeds and says ROLLBACK. */
-bool store_end(struct postgres_store *store)
+bool store_end(struct store_link *link)
 {
-    PGresult *result = PQexec(store->pg.connection, "COMMIT");
-    if (!pg_expect(&store->pg, result, PGRES_COMMAND_OK))
+    PGresult *result = PQexec(link->pg.connection, "COMMIT");
+    if (!pg_expect(&link->pg, result, PGRES_COMMAND_OK))
         return false;
-    store->in_transaction = false;
+    link->in_transaction = false;
     bool committed = strcmp(PQcmdStatus(result), "COMMIT") == 0;
     PQclear(result);
-    return committed || pg_fail(&store->pg, PG_PASSING, "PostgreSQL rolled the transaction back");
+    return committed || pg_fail(&link->pg, PG_PASSING, "PostgreSQL rolled the transaction back");
 }
 
-static bool give_up_copy(struct postgres_store *store)
+static bool give_up_copy(struct store_link *link)
 {
-    if (PQputCopyEnd(store->pg.connection, "given up") != 1)
+    if (PQputCopyEnd(link->pg.connection, "given up") != 1)
         return false;
-    for (PGresult *result; (result = PQgetResult(store->pg.connection));)
+    for (PGresult *result; (result = PQgetResult(link->pg.connection));)
         PQclear(result);
     return true;
 }
 
-void store_rollback(struct postgres_store *store)
+void store_rollback(struct store_link *link)
 {
-    struct pg_failure why = store->pg.failure;
-    if (store->copy_day && pg_is_open(&store->pg) && !give_up_copy(store))
-        disconnect(store);
-    store->copy_day = 0;
-    if (store->in_transaction && (!pg_is_open(&store->pg) || !pg_run(&store->pg, "ROLLBACK")))
-        disconnect(store);
-    store->in_transaction = false;
-    seen_set_clear(&store->customers);
-    seen_set_clear(&store->meters);
-    store->pg.failure = why;
+    struct pg_failure why = link->pg.failure;
+    if (link->copy_day && pg_is_open(&link->pg) && !give_up_copy(link))
+        store_disconnect(link);
+    link->copy_day = 0;
+    if (link->in_transaction && (!pg_is_open(&link->pg) || !pg_run(&link->pg, "ROLLBACK")))
+        store_disconnect(link);
+    link->in_transaction = false;
+    seen_set_clear(&link->customers);
+    seen_set_clear(&link->meters);
+    link->pg.failure = why;
 }
 
 /* --- jobs --- */
@@ -277,36 +313,43 @@ static enum store_status status_of(const struct pg_failure *failure)
 
 /* Only a recovery may open a connection in place of a lost one: it looks where the offsets stand, and records
  * the connection with them. */
-static bool is_ready(struct postgres_store *store, const struct store_job *job)
+static bool is_ready(struct store_link *link, const struct store_job *job)
 {
     bool goes_on = job->kind == STORE_STREAM || job->kind == STORE_COMMIT;
-    if (atomic_load(&store->interrupted))
-        return pg_fail(&store->pg, PG_GONE, "stopping");
-    if (store->in_transaction && !goes_on)
-        store_rollback(store); /* its batch was given up */
-    if (pg_is_open(&store->pg))
+    if (atomic_load(&link->store->interrupted))
+        return pg_fail(&link->pg, PG_GONE, "stopping");
+    if (link->in_transaction && !goes_on)
+        store_rollback(link); /* its batch was given up */
+    if (pg_is_open(&link->pg) || job->kind == STORE_RECOVER)
         return true;
-    if (goes_on || (store->connected_once && job->kind != STORE_RECOVER))
-        return pg_fail(&store->pg, PG_GONE, "the connection to PostgreSQL is lost");
-    return store_connect(store);
+    if (goes_on || link->store->connected_once)
+        return pg_fail(&link->pg, PG_GONE, "the connection to PostgreSQL is lost");
+    return store_connect(link);
+}
+
+static bool give_up(struct store_link *link, struct store_job *job)
+{
+    (void)job;
+    return !link->in_transaction; /* is_ready() has rolled it back */
 }
 
 void postgres_store_perform(void *self, struct store_job *job)
 {
-    static bool (*const actions[])(struct postgres_store *, struct store_job *) = {
-        [STORE_COMMIT] = store_commit,       [STORE_STREAM] = store_stream,
-        [STORE_TAKEOVER] = store_takeover,   [STORE_RECOVER] = store_recover,
-        [STORE_CATALOGUE] = store_catalogue, [STORE_SEED] = store_seed,
+    static bool (*const actions[])(struct store_link *, struct store_job *) = {
+        [STORE_COMMIT] = store_commit,   [STORE_STREAM] = store_stream,
+        [STORE_GIVE_UP] = give_up,       [STORE_TAKEOVER] = store_takeover,
+        [STORE_RECOVER] = store_recover, [STORE_CATALOGUE] = store_catalogue,
+        [STORE_SEED] = store_seed,
     };
-    struct postgres_store *store = self;
+    struct store_link *link = &((struct postgres_store *)self)->links[job->link];
     job->status = STORE_DONE;
-    if (is_ready(store, job) && actions[job->kind](store, job))
+    if (is_ready(link, job) && actions[job->kind](link, job))
         return;
     if (job->status == STORE_DONE)
-        job->status = status_of(&store->pg.failure);
-    snprintf(job->detail, sizeof job->detail, "%s", store->pg.failure.detail);
-    if (store->in_transaction)
-        store_rollback(store);
-    if (store->pg.failure.trouble == PG_GONE)
-        disconnect(store);
+        job->status = status_of(&link->pg.failure);
+    snprintf(job->detail, sizeof job->detail, "%s", link->pg.failure.detail);
+    if (link->in_transaction)
+        store_rollback(link);
+    if (link->pg.failure.trouble == PG_GONE)
+        store_disconnect(link);
 }

@@ -1,6 +1,8 @@
-/* What the engine asks of PostgreSQL, and in which order. Production: a writer thread over libpq (writer.h,
- * postgres_store.h); simulation: a fake. Jobs are done one at a time, in the order submitted; job and all
- * that it points to belong to the store from submit() until poll() hands the job back. */
+/* What the engine asks of PostgreSQL, and in which order. Production: writer threads over libpq (writer.h,
+ * postgres_store.h); simulation: a fake. There are two links, connections each with a transaction of its own,
+ * so that one batch can be streamed while the one before is committed. The jobs of a link are done one at a
+ * time, in the order submitted; those marked "alone" only while nothing is under way or open on any. A job and
+ * all that it points to belong to the store from submit() until poll() hands the job back. */
 #ifndef UB_STORE_H
 #define UB_STORE_H
 
@@ -8,13 +10,16 @@
 #include "batch.h"
 #include "store_lane.h"
 
+enum { STORE_LINKS = 2 };
+
 enum store_job_kind {
-    STORE_COMMIT,    /* write the batch in one transaction */
+    STORE_COMMIT,    /* write the batch in one transaction; not before the batch before is committed */
     STORE_STREAM,    /* the batch still grows: COPY rows already, of one and the same day of a batch */
-    STORE_TAKEOVER,  /* become the owner of lanes, restore their state */
-    STORE_RECOVER,   /* after a failure: reconnect, and read the offset rows again, FOR UPDATE */
-    STORE_CATALOGUE, /* what changed: sealed days, ceilings, settings */
-    STORE_SEED       /* sums for a new catalogue's counters, read from usage_hourly */
+    STORE_GIVE_UP,   /* the batch that was streamed will not be committed */
+    STORE_TAKEOVER,  /* become the owner of lanes, restore their state. Alone */
+    STORE_RECOVER,   /* after a failure: reconnect, and read the offset rows again, FOR UPDATE. Alone */
+    STORE_CATALOGUE, /* what changed: sealed days, ceilings, settings. Beside no commit */
+    STORE_SEED       /* sums for a new catalogue's counters, read from usage_hourly. Alone */
 };
 
 enum store_status {
@@ -51,6 +56,7 @@ struct store_settings {
 
 struct store_job {
     enum store_job_kind kind;
+    int link; /* below STORE_LINKS; a batch's jobs all have the same */
     enum store_status status;
     char detail[512]; /* a sentence for a person unless STORE_DONE */
     int64_t elapsed_us;
@@ -85,7 +91,7 @@ struct store_job {
     struct ceiling_counter *sums; /* out, for all customers: the engine keeps its lanes'; in arena */
     size_t sum_count;
     struct arena *arena;    /* out, given */
-    struct store_job *next; /* the writer's queue */
+    struct store_job *next; /* a queue of the writer's */
 };
 
 struct store {

@@ -17,12 +17,12 @@ static enum partitioner partitioner_named(struct text name)
     return (enum partitioner)p;
 }
 
-static bool read_secret(struct postgres_store *store, const PGresult *result, struct store_settings *settings)
+static bool read_secret(struct store_link *link, const PGresult *result, struct store_settings *settings)
 {
     if (PQgetlength(result, 0, 0) != IDENTITY_SECRET_BYTES)
-        return pg_fail(&store->pg, PG_OTHER, "the setting identity_secret is missing: run usagebox migrate");
+        return pg_fail(&link->pg, PG_OTHER, "the setting identity_secret is missing: run usagebox migrate");
     memcpy(settings->secret.bytes, PQgetvalue(result, 0, 0), IDENTITY_SECRET_BYTES);
-    store->secret = settings->secret;
+    link->store->secret = settings->secret;
     return true;
 }
 
@@ -43,11 +43,11 @@ static const char settings_sql[] =
     "  WHERE finished_at IS NOT NULL ORDER BY repartition_id DESC LIMIT 1) r ON true";
 /* clang-format on */
 
-bool store_read_settings(struct postgres_store *store, struct store_job *job, int64_t *generation)
+bool store_read_settings(struct store_link *link, struct store_job *job, int64_t *generation)
 {
-    PG_RESULT *result = pg_query(&store->pg, settings_sql, NULL, 0);
+    PG_RESULT *result = pg_query(&link->pg, settings_sql, NULL, 0);
     struct store_settings *settings = &job->settings;
-    if (!result || !read_secret(store, result, settings))
+    if (!result || !read_secret(link, result, settings))
         return false;
     settings->partitioner = partitioner_named(pg_text(result, 0, 1));
     settings->partition_count = pg_int4(result, 0, 2);
@@ -71,7 +71,7 @@ static bool index_of(struct text name, const char *const *names, int count, int 
     return false;
 }
 
-static bool read_ceiling(struct postgres_store *store, const PGresult *rows, int row, struct ceiling *ceiling)
+static bool read_ceiling(struct store_link *link, const PGresult *rows, int row, struct ceiling *ceiling)
 {
     int who, scope, period, policy;
     if (!index_of(pg_text(rows, row, 2), ceiling_who_names, WHO_COUNT, &who) ||
@@ -79,7 +79,7 @@ static bool read_ceiling(struct postgres_store *store, const PGresult *rows, int
         !index_of(pg_text(rows, row, 6), ceiling_period_names, PERIOD_COUNT, &period) ||
         !index_of(pg_text(rows, row, 9), ceiling_policy_names, POLICY_COUNT, &policy) ||
         !pg_numeric(rows, row, 7, &ceiling->limit) || !pg_numeric(rows, row, 8, &ceiling->clear_level))
-        return pg_fail(&store->pg, PG_OTHER, "ceiling %s is of a kind that this program does not know",
+        return pg_fail(&link->pg, PG_OTHER, "ceiling %s is of a kind that this program does not know",
                        PQgetvalue(rows, row, 0));
     ceiling->name = pg_text(rows, row, 0);
     ceiling->version = pg_int8(rows, row, 1);
@@ -93,26 +93,24 @@ static bool read_ceiling(struct postgres_store *store, const PGresult *rows, int
     return true;
 }
 
-static bool fill_catalogue(struct postgres_store *store, const PGresult *rows,
-                           struct ceiling_catalogue *catalogue)
+static bool fill_catalogue(struct store_link *link, const PGresult *rows, struct ceiling_catalogue *catalogue)
 {
     for (int row = 0; row < PQntuples(rows); row++) {
         struct ceiling ceiling = {0};
-        if (!read_ceiling(store, rows, row, &ceiling))
+        if (!read_ceiling(link, rows, row, &ceiling))
             return false;
         if (!ceiling_catalogue_add(catalogue, &ceiling))
-            return pg_fail(&store->pg, PG_PASSING, "out of memory");
+            return pg_fail(&link->pg, PG_PASSING, "out of memory");
     }
     return true;
 }
 
-bool store_read_catalogue(struct postgres_store *store, int64_t generation,
-                          struct ceiling_catalogue **catalogue)
+bool store_read_catalogue(struct store_link *link, int64_t generation, struct ceiling_catalogue **catalogue)
 {
     char number[24];
     const char *parameter = number;
     snprintf(number, sizeof number, "%lld", (long long)generation);
-    PG_RESULT *rows = pg_query(&store->pg,
+    PG_RESULT *rows = pg_query(&link->pg,
                                "SELECT name, version, who_kind, who, scope, meter, period, limit_quantity, "
                                "clear_level, policy, since FROM "
                                "(SELECT *, min(created_at) OVER (PARTITION BY name) AS since FROM ceiling) c "
@@ -123,9 +121,9 @@ bool store_read_catalogue(struct postgres_store *store, int64_t generation,
         return false;
     struct ceiling_catalogue *made = ceiling_catalogue_new((size_t)PQntuples(rows));
     if (!made)
-        return pg_fail(&store->pg, PG_PASSING, "out of memory");
+        return pg_fail(&link->pg, PG_PASSING, "out of memory");
     made->generation = generation;
-    if (!fill_catalogue(store, rows, made)) {
+    if (!fill_catalogue(link, rows, made)) {
         ceiling_catalogue_free(made);
         return false;
     }
@@ -135,34 +133,34 @@ bool store_read_catalogue(struct postgres_store *store, int64_t generation,
 
 /* --- what is asked for every second --- */
 
-static bool read_sealed_days(struct postgres_store *store, struct store_job *job)
+static bool read_sealed_days(struct store_link *link, struct store_job *job)
 {
     PG_RESULT *rows =
-        pg_query(&store->pg, "SELECT day FROM sealed_day WHERE duplicates = 0 ORDER BY day", NULL, 0);
+        pg_query(&link->pg, "SELECT day FROM sealed_day WHERE duplicates = 0 ORDER BY day", NULL, 0);
     if (!rows)
         return false;
     job->sealed_days = malloc((size_t)(PQntuples(rows) + 1) * sizeof *job->sealed_days);
     if (!job->sealed_days)
-        return pg_fail(&store->pg, PG_PASSING, "out of memory");
+        return pg_fail(&link->pg, PG_PASSING, "out of memory");
     for (int row = 0; row < PQntuples(rows); row++)
         job->sealed_days[job->sealed_day_count++] = pg_day(rows, row, 0);
     return true;
 }
 
 /* Ceilings and their generation in one snapshot: `ceilings apply` may be at work. */
-static bool read_new_catalogue(struct postgres_store *store, struct store_job *job)
+static bool read_new_catalogue(struct store_link *link, struct store_job *job)
 {
     int64_t generation;
-    return store_begin(store, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") &&
-           store_read_settings(store, job, &generation) &&
-           store_read_catalogue(store, generation, &job->catalogue) && store_end(store);
+    return store_begin(link, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") &&
+           store_read_settings(link, job, &generation) &&
+           store_read_catalogue(link, generation, &job->catalogue) && store_end(link);
 }
 
-bool store_catalogue(struct postgres_store *store, struct store_job *job)
+bool store_catalogue(struct store_link *link, struct store_job *job)
 {
     int64_t generation;
-    if (store_read_settings(store, job, &generation) && read_sealed_days(store, job) &&
-        (generation == job->known_generation || read_new_catalogue(store, job)))
+    if (store_read_settings(link, job, &generation) && read_sealed_days(link, job) &&
+        (generation == job->known_generation || read_new_catalogue(link, job)))
         return true;
     free(job->sealed_days);
     job->sealed_days = NULL;
@@ -233,7 +231,7 @@ static void put_wanted(struct pg_columns *c, const struct ceiling_catalogue *cat
 }
 
 struct seeding {
-    struct postgres_store *store;
+    struct store_link *link;
     struct store_job *job;
     size_t capacity;
 };
@@ -261,12 +259,12 @@ static bool add_sum(void *context, const PGresult *result)
     struct ceiling_counter sum = {.scope = TEXT("{}"), .period_start_us = pg_time_us(result, 0, 3)};
     if (!index_of(pg_text(result, 0, 2), ceiling_period_names, PERIOD_COUNT, &period) ||
         !pg_numeric(result, 0, 4, &sum.used))
-        return pg_fail(&s->store->pg, PG_OTHER, "a sum of usage_hourly does not fit a counter");
+        return pg_fail(&s->link->pg, PG_OTHER, "a sum of usage_hourly does not fit a counter");
     sum.period = (enum ceiling_period)period;
     sum.customer_id = arena_text(s->job->arena, pg_text(result, 0, 0));
     sum.meter = arena_text(s->job->arena, pg_text(result, 0, 1));
     if (!sum.customer_id.bytes || !sum.meter.bytes || !grow_sums(s))
-        return pg_fail(&s->store->pg, PG_PASSING, "out of memory");
+        return pg_fail(&s->link->pg, PG_PASSING, "out of memory");
     s->job->sums[s->job->sum_count++] = sum;
     return true;
 }
@@ -280,7 +278,7 @@ static bool make_arena(struct store_job *job)
     return job->arena;
 }
 
-bool store_seed(struct postgres_store *store, struct store_job *job)
+bool store_seed(struct store_link *link, struct store_job *job)
 {
     /* Pending events are in usage_hourly already, and will be counted when they are settled. */
     static const char sql[] = "SELECT h.customer_id, w.meter, w.period, date_trunc(w.period, h.hour, 'UTC') "
@@ -293,11 +291,11 @@ bool store_seed(struct postgres_store *store, struct store_job *job)
                               "w.customer_id) GROUP BY h.customer_id, "
                               "w.meter, w.period, start";
     if (!make_arena(job))
-        return pg_fail(&store->pg, PG_PASSING, "out of memory");
-    struct seeding seeding = {.store = store, .job = job};
+        return pg_fail(&link->pg, PG_PASSING, "out of memory");
+    struct seeding seeding = {.link = link, .job = job};
     struct pg_columns wanted;
     put_wanted(&wanted, job->seed_for);
-    bool ok = wanted.rows == 0 || pg_columns_each(&store->pg, sql, &wanted, add_sum, &seeding);
+    bool ok = wanted.rows == 0 || pg_columns_each(&link->pg, sql, &wanted, add_sum, &seeding);
     pg_columns_free(&wanted);
     return ok;
 }

@@ -11,8 +11,7 @@ static void put_optional(struct pg_columns *c, bool present, decimal_t value)
         pg_put_null(c);
 }
 
-static void put_decision_event(struct postgres_store *store, struct pg_columns *c,
-                               const struct decision *decision)
+static void put_decision_event(struct store_link *link, struct pg_columns *c, const struct decision *decision)
 {
     if (decision->source != DECIDED_BY_EVENT) {
         pg_put_text(c, TEXT(""));
@@ -22,14 +21,14 @@ static void put_decision_event(struct postgres_store *store, struct pg_columns *
         pg_put_null(c);
         return;
     }
-    pg_put_text(c, store_topic(store, decision->topic));
+    pg_put_text(c, store_topic(link, decision->topic));
     pg_put_int4(c, decision->partition);
     pg_put_int8(c, decision->offset);
     pg_put_text(c, decision->event_id);
     pg_put_time(c, decision->event_time_us);
 }
 
-static void put_decision(struct postgres_store *store, struct pg_columns *c, const struct decision *decision)
+static void put_decision(struct store_link *link, struct pg_columns *c, const struct decision *decision)
 {
     pg_put_text(c, text_of(decision->id));
     pg_put_int4(c, decision->lane);
@@ -46,7 +45,7 @@ static void put_decision(struct postgres_store *store, struct pg_columns *c, con
     pg_put_numeric(c, decision->limit);
     pg_put_numeric(c, decision->used);
     pg_put_text(c, text_of(decision_source_names[decision->source]));
-    put_decision_event(store, c, decision);
+    put_decision_event(link, c, decision);
     pg_put_time(c, decision->decided_at_us);
     pg_put_bool(c, decision->published);
     pg_put_text(c, decision->trace);
@@ -54,7 +53,7 @@ static void put_decision(struct postgres_store *store, struct pg_columns *c, con
 
 /* A decision is made once: its id is the same whenever it is made again, and it is kept once. That it is
  * there already means that somebody sent a lane back to an earlier offset. */
-static bool insert_decisions(struct postgres_store *store, struct pg_columns *columns)
+static bool insert_decisions(struct store_link *link, struct pg_columns *columns)
 {
     static const char sql[] =
         "INSERT INTO policy_decision (decision_id, lane, customer_id, ceiling, version, scope, policy, "
@@ -76,23 +75,23 @@ static bool insert_decisions(struct postgres_store *store, struct pg_columns *co
     size_t rows = columns->rows;
     if (rows == 0)
         return true;
-    PG_RESULT *result = pg_columns_query(&store->pg, sql, columns);
+    PG_RESULT *result = pg_columns_query(&link->pg, sql, columns);
     if (result && (size_t)PQntuples(result) != rows)
         log_warning("decisions were there already and are kept as they were",
                     LOG_UINT("count", rows - (size_t)PQntuples(result)));
     return result;
 }
 
-bool store_write_decisions(struct postgres_store *store, const struct batch *batch)
+bool store_write_decisions(struct store_link *link, const struct batch *batch)
 {
     struct pg_columns columns;
     pg_columns_begin(&columns, "tittjtttjtzznnttijtzzbt");
     bool ok = true;
     for (size_t i = 0; ok && i < batch->decision_count; i++) {
-        put_decision(store, &columns, &batch->decisions[i]);
-        ok = !pg_columns_full(&columns) || insert_decisions(store, &columns);
+        put_decision(link, &columns, &batch->decisions[i]);
+        ok = !pg_columns_full(&columns) || insert_decisions(link, &columns);
     }
-    ok = ok && insert_decisions(store, &columns);
+    ok = ok && insert_decisions(link, &columns);
     pg_columns_free(&columns);
     return ok;
 }
@@ -144,7 +143,7 @@ static const char state_sql[] =
     "excluded.transition, active = excluded.active, decision_id = excluded.decision_id";
 
 /* Counters or states; the rows are whole, not differences. */
-static bool write_changes(struct postgres_store *store, const struct batch *batch, bool states)
+static bool write_changes(struct store_link *link, const struct batch *batch, bool states)
 {
     const char *sql = states ? state_sql : usage_sql;
     struct pg_columns columns;
@@ -158,29 +157,29 @@ static bool write_changes(struct postgres_store *store, const struct batch *batc
             put_state(&columns, change->lane, &change->state);
         else
             put_counter(&columns, change->lane, &change->counter);
-        ok = pg_columns_run_if_full(&store->pg, sql, &columns);
+        ok = pg_columns_run_if_full(&link->pg, sql, &columns);
     }
-    ok = ok && pg_columns_run(&store->pg, sql, &columns);
+    ok = ok && pg_columns_run(&link->pg, sql, &columns);
     pg_columns_free(&columns);
     return ok;
 }
 
-bool store_write_counters(struct postgres_store *store, const struct batch *batch)
+bool store_write_counters(struct store_link *link, const struct batch *batch)
 {
-    return write_changes(store, batch, false) && write_changes(store, batch, true);
+    return write_changes(link, batch, false) && write_changes(link, batch, true);
 }
 
-static bool write_seal_adoptions(struct postgres_store *store, const struct batch *batch)
+static bool write_seal_adoptions(struct store_link *link, const struct batch *batch)
 {
     struct pg_columns columns;
     pg_columns_begin(&columns, "dij");
     for (size_t i = 0; i < batch->adoption_count; i++) {
         pg_put_day(&columns, batch->adoptions[i].day);
         pg_put_int4(&columns, batch->adoptions[i].lane);
-        pg_put_int8(&columns, store->batch_id);
+        pg_put_int8(&columns, link->batch_id);
     }
     bool ok = pg_columns_run(
-        &store->pg,
+        &link->pg,
         "INSERT INTO sealed_day_adoption (day, lane, batch_id) SELECT * FROM unnest($1, $2, $3) "
         "AS a(day, lane, batch_id) ORDER BY day, lane ON CONFLICT DO NOTHING",
         &columns);
@@ -188,17 +187,17 @@ static bool write_seal_adoptions(struct postgres_store *store, const struct batc
     return ok;
 }
 
-static bool write_ceiling_adoptions(struct postgres_store *store, const struct batch *batch)
+static bool write_ceiling_adoptions(struct store_link *link, const struct batch *batch)
 {
     struct pg_columns columns;
     pg_columns_begin(&columns, "ijj");
     for (size_t i = 0; i < batch->ceilings_adopted_count; i++) {
         pg_put_int4(&columns, batch->ceilings_adopted[i]);
         pg_put_int8(&columns, batch->ceilings_generation);
-        pg_put_int8(&columns, store->batch_id);
+        pg_put_int8(&columns, link->batch_id);
     }
     bool ok = pg_columns_run(
-        &store->pg,
+        &link->pg,
         "INSERT INTO ceiling_adoption (lane, generation, batch_id) SELECT * FROM "
         "unnest($1, $2, $3) AS a(lane, generation, batch_id) ORDER BY lane ON CONFLICT (lane) DO "
         "UPDATE SET generation = excluded.generation, batch_id = excluded.batch_id",
@@ -207,17 +206,17 @@ static bool write_ceiling_adoptions(struct postgres_store *store, const struct b
     return ok;
 }
 
-bool store_write_adoptions(struct postgres_store *store, const struct batch *batch)
+bool store_write_adoptions(struct store_link *link, const struct batch *batch)
 {
-    return write_seal_adoptions(store, batch) && write_ceiling_adoptions(store, batch);
+    return write_seal_adoptions(link, batch) && write_ceiling_adoptions(link, batch);
 }
 
-static void put_pending(struct postgres_store *store, struct pg_columns *c, const struct batch *batch,
+static void put_pending(struct store_link *link, struct pg_columns *c, const struct batch *batch,
                         const struct batch_sealed *sealed)
 {
     const struct batch_partition *part = &batch->partitions[sealed->partition_row];
     const struct event *event = &sealed->event;
-    pg_put_text(c, store_topic(store, part->topic));
+    pg_put_text(c, store_topic(link, part->topic));
     pg_put_int4(c, part->partition);
     pg_put_int8(c, sealed->offset);
     pg_put_int4(c, (int32_t)sealed->lane);
@@ -234,7 +233,7 @@ static void put_pending(struct postgres_store *store, struct pg_columns *c, cons
     put_optional(c, event->has_contractual_cap, event->contractual_cap);
 }
 
-static bool add_pending(struct postgres_store *store, const struct batch *batch)
+static bool add_pending(struct store_link *link, const struct batch *batch)
 {
     static const char sql[] = "INSERT INTO ceiling_pending (topic, kafka_partition, kafka_offset, lane, "
                               "customer_id, event_id, meter, "
@@ -247,25 +246,25 @@ static bool add_pending(struct postgres_store *store, const struct batch *batch)
     for (size_t i = 0; ok && i < batch->sealed_count; i++) {
         if (!batch->sealed[i].accepted || !batch->sealed[i].counted)
             continue;
-        put_pending(store, &columns, batch, &batch->sealed[i]);
-        ok = pg_columns_run_if_full(&store->pg, sql, &columns);
+        put_pending(link, &columns, batch, &batch->sealed[i]);
+        ok = pg_columns_run_if_full(&link->pg, sql, &columns);
     }
-    ok = ok && pg_columns_run(&store->pg, sql, &columns);
+    ok = ok && pg_columns_run(&link->pg, sql, &columns);
     pg_columns_free(&columns);
     return ok;
 }
 
-static bool delete_settled(struct postgres_store *store, const struct batch *batch)
+static bool delete_settled(struct store_link *link, const struct batch *batch)
 {
     struct pg_columns columns;
     pg_columns_begin(&columns, "tij");
     for (size_t i = 0; i < batch->settled_count; i++) {
-        pg_put_text(&columns, store_topic(store, batch->settled[i].topic));
+        pg_put_text(&columns, store_topic(link, batch->settled[i].topic));
         pg_put_int4(&columns, batch->settled[i].partition);
         pg_put_int8(&columns, batch->settled[i].offset);
     }
     bool ok =
-        pg_columns_run(&store->pg,
+        pg_columns_run(&link->pg,
                        "DELETE FROM ceiling_pending p USING unnest($1, $2, $3) AS s(topic, kafka_partition, "
                        "kafka_offset) WHERE p.topic = s.topic AND p.kafka_partition = s.kafka_partition AND "
                        "p.kafka_offset = s.kafka_offset",
@@ -274,27 +273,26 @@ static bool delete_settled(struct postgres_store *store, const struct batch *bat
     return ok;
 }
 
-bool store_write_pending(struct postgres_store *store, const struct batch *batch)
+bool store_write_pending(struct store_link *link, const struct batch *batch)
 {
-    return add_pending(store, batch) && delete_settled(store, batch);
+    return add_pending(link, batch) && delete_settled(link, batch);
 }
 
 /* Stored once, by whoever is first; whoever learned something else reads everything again. */
-bool store_write_learned(struct postgres_store *store, const struct batch *batch)
+bool store_write_learned(struct store_link *link, const struct batch *batch)
 {
     if (batch->learned == PARTITIONER_UNKNOWN)
         return true;
     const char *learned = partitioner_names[batch->learned];
     PG_RESULT *added = pg_query(
-        &store->pg, "INSERT INTO setting (name, value) VALUES ('partitioner', $1) ON CONFLICT DO NOTHING",
+        &link->pg, "INSERT INTO setting (name, value) VALUES ('partitioner', $1) ON CONFLICT DO NOTHING",
         &learned, 1);
     if (!added)
         return false;
-    PG_RESULT *stored = pg_query(&store->pg, "SELECT value FROM setting WHERE name = 'partitioner'", NULL, 0);
+    PG_RESULT *stored = pg_query(&link->pg, "SELECT value FROM setting WHERE name = 'partitioner'", NULL, 0);
     if (!stored)
         return false;
     if (PQntuples(stored) == 1 && text_equal(pg_text(stored, 0, 0), text_of(learned)))
         return true;
-    return pg_fail(&store->pg, PG_PASSING, "another process has learned another partitioner than %s",
-                   learned);
+    return pg_fail(&link->pg, PG_PASSING, "another process has learned another partitioner than %s", learned);
 }

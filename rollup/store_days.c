@@ -19,39 +19,39 @@ void store_day_name(char name[STORE_NAME_BYTES], const char *prefix, uint16_t da
     snprintf(name, STORE_NAME_BYTES, "%s_%s", prefix, digits);
 }
 
-static bool make_day(struct postgres_store *store, const char *date)
+static bool make_day(struct store_link *link, const char *date)
 {
     struct pg owner = {0};
     PGresult *result = NULL;
-    if (owner_open(&owner, store->options.owner_dsn, "usagebox partitions"))
+    if (owner_open(&owner, link->store->options.owner_dsn, "usagebox partitions"))
         result = pg_query(&owner, "SELECT usagebox_make_day(to_date($1, 'YYYYMMDD'))", &date, 1);
     if (!result)
-        store->pg.failure = owner.failure;
+        link->pg.failure = owner.failure;
     PQclear(result);
     pg_close(&owner);
     return result;
 }
 
-static bool is_there(struct postgres_store *store, const char *name, bool *there)
+static bool is_there(struct store_link *link, const char *name, bool *there)
 {
-    PG_RESULT *result = pg_query(&store->pg, "SELECT to_regclass($1) IS NOT NULL", &name, 1);
+    PG_RESULT *result = pg_query(&link->pg, "SELECT to_regclass($1) IS NOT NULL", &name, 1);
     if (result)
         *there = pg_bool(result, 0, 0);
     return result;
 }
 
-bool store_need_day(struct postgres_store *store, uint16_t day)
+bool store_need_day(struct store_link *link, uint16_t day)
 {
-    if (day_set_has(&store->days, day))
+    if (day_set_has(&link->days, day))
         return true;
     char leaf[STORE_NAME_BYTES];
     bool there = false;
     store_day_name(leaf, "usage_event", day);
-    if (!is_there(store, leaf, &there))
+    if (!is_there(link, leaf, &there))
         return false;
-    if (!there && !make_day(store, leaf + sizeof "usage_event_" - 1))
+    if (!there && !make_day(link, leaf + sizeof "usage_event_" - 1))
         return false;
-    day_set_add(&store->days, day);
+    day_set_add(&link->days, day);
     return true;
 }
 
@@ -61,13 +61,13 @@ static void log_made(void *nothing, const char *sentence)
     log_info(sentence);
 }
 
-bool store_make_partitions(struct postgres_store *store)
+bool store_make_partitions(struct store_link *link)
 {
     struct pg owner = {0};
-    bool made = owner_open(&owner, store->options.owner_dsn, "usagebox partitions") &&
+    bool made = owner_open(&owner, link->store->options.owner_dsn, "usagebox partitions") &&
                 migrate_partitions(&owner, log_made, NULL);
     if (!made)
-        store->pg.failure = owner.failure;
+        link->pg.failure = owner.failure;
     pg_close(&owner);
     return made;
 }

@@ -4,30 +4,30 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-struct store_chain *store_chain_of(struct postgres_store *store, uint32_t topic, int32_t partition)
+struct store_chain *store_chain_of(struct store_link *link, uint32_t topic, int32_t partition)
 {
-    for (size_t i = 0; i < store->chain_count; i++)
-        if (store->chains[i].topic == topic && store->chains[i].partition == partition)
-            return &store->chains[i];
-    if (store->chain_count == store->chain_capacity) {
-        size_t capacity = store->chain_capacity * 2 + 16;
-        struct store_chain *grown = realloc(store->chains, capacity * sizeof *grown);
+    for (size_t i = 0; i < link->store->chain_count; i++)
+        if (link->store->chains[i].topic == topic && link->store->chains[i].partition == partition)
+            return &link->store->chains[i];
+    if (link->store->chain_count == link->store->chain_capacity) {
+        size_t capacity = link->store->chain_capacity * 2 + 16;
+        struct store_chain *grown = realloc(link->store->chains, capacity * sizeof *grown);
         if (!grown)
             return NULL;
-        store->chains = grown;
-        store->chain_capacity = capacity;
+        link->store->chains = grown;
+        link->store->chain_capacity = capacity;
     }
-    struct store_chain *chain = &store->chains[store->chain_count++];
+    struct store_chain *chain = &link->store->chains[link->store->chain_count++];
     *chain = (struct store_chain){.topic = topic, .partition = partition};
     return chain;
 }
 
-static struct ledger_row row_of(const struct postgres_store *store, const struct batch_partition *part)
+static struct ledger_row row_of(const struct store_link *link, const struct batch_partition *part)
 {
     return (struct ledger_row){
-        .topic = store_topic(store, part->topic),
+        .topic = store_topic(link, part->topic),
         .partition = part->partition,
-        .batch_id = store->batch_id,
+        .batch_id = link->batch_id,
         .epoch = part->epoch,
         .first_offset = part->first_offset < 0 ? 0 : part->first_offset, /* -1: there was no row */
         .next_offset = part->next_offset,
@@ -72,16 +72,15 @@ static bool adds_up(const struct ledger_row *row)
                row->accepted + row->duplicate + row->dead + row->hole + row->gap;
 }
 
-static bool add_row(struct postgres_store *store, const struct batch_partition *part,
-                    struct pg_columns *columns)
+static bool add_row(struct store_link *link, const struct batch_partition *part, struct pg_columns *columns)
 {
-    struct store_chain *chain = store_chain_of(store, part->topic, part->partition);
+    struct store_chain *chain = store_chain_of(link, part->topic, part->partition);
     if (!chain)
-        return pg_fail(&store->pg, PG_PASSING, "out of memory");
-    struct ledger_row row = row_of(store, part);
+        return pg_fail(&link->pg, PG_PASSING, "out of memory");
+    struct ledger_row row = row_of(link, part);
     chain->next = chain->committed;
     if (!adds_up(&row))
-        return pg_fail(&store->pg, PG_OTHER,
+        return pg_fail(&link->pg, PG_OTHER,
                        "offsets %" PRId64 " to %" PRId64
                        " of partition %d are not all accounted for: %" PRId64 " accepted, %" PRId64
                        " duplicate, %" PRId64 " dead, %" PRId64 " hole, %" PRId64 " gap",
@@ -95,38 +94,38 @@ static bool add_row(struct postgres_store *store, const struct batch_partition *
 }
 
 /* The month's partition is made ahead; should it be missing all the same, it is made for the next try. */
-static bool month_is_missing(struct postgres_store *store)
+static bool month_is_missing(struct store_link *link)
 {
-    struct pg_failure why = store->pg.failure;
-    if (strcmp(why.sqlstate, "23514") == 0 && !*why.constraint && store_make_partitions(store)) {
-        store->pg.failure = why;
-        store->pg.failure.trouble = PG_PASSING;
+    struct pg_failure why = link->pg.failure;
+    if (strcmp(why.sqlstate, "23514") == 0 && !*why.constraint && store_make_partitions(link)) {
+        link->pg.failure = why;
+        link->pg.failure.trouble = PG_PASSING;
     }
     return false;
 }
 
-bool store_write_ledger(struct postgres_store *store, const struct batch *batch)
+bool store_write_ledger(struct store_link *link, const struct batch *batch)
 {
     struct pg_columns columns;
     pg_columns_begin(&columns, "jtijjjjjjjjxxtt");
     bool ok = true;
     for (size_t i = 0; ok && i < batch->partition_count; i++)
-        ok = add_row(store, &batch->partitions[i], &columns);
+        ok = add_row(link, &batch->partitions[i], &columns);
     if (ok && !pg_columns_run(
-                  &store->pg,
+                  &link->pg,
                   "INSERT INTO batch_ledger (batch_id, topic, kafka_partition, epoch, first_offset, "
                   "next_offset, accepted, duplicate, dead, hole, gap, digest, chain, reason, actor) "
                   "SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
                   &columns))
-        ok = month_is_missing(store);
+        ok = month_is_missing(link);
     pg_columns_free(&columns);
     return ok;
 }
 
-static void put_offset(struct postgres_store *store, struct pg_columns *c, const struct batch_partition *part)
+static void put_offset(struct store_link *link, struct pg_columns *c, const struct batch_partition *part)
 {
-    const struct store_chain *chain = store_chain_of(store, part->topic, part->partition);
-    pg_put_text(c, store_topic(store, part->topic));
+    const struct store_chain *chain = store_chain_of(link, part->topic, part->partition);
+    pg_put_text(c, store_topic(link, part->topic));
     pg_put_int4(c, part->partition);
     pg_put_int8(c, part->epoch);
     pg_put_int8(c, part->first_offset);
@@ -156,24 +155,24 @@ static void add_fenced(struct store_job *job, int32_t lane)
 }
 
 /* Whoever raised an epoch, or moved an offset, has fenced us off. */
-static bool name_fenced(struct postgres_store *store, struct store_job *job, const PGresult *result)
+static bool name_fenced(struct store_link *link, struct store_job *job, const PGresult *result)
 {
     const struct batch *batch = job->batch;
     job->fenced_count = 0;
     job->fenced_lanes = calloc(batch->partition_count, sizeof *job->fenced_lanes);
     if (!job->fenced_lanes)
-        return pg_fail(&store->pg, PG_PASSING, "out of memory");
+        return pg_fail(&link->pg, PG_PASSING, "out of memory");
     for (size_t i = 0; i < batch->partition_count; i++) {
         const struct batch_partition *part = &batch->partitions[i];
-        if (!was_updated(result, store_topic(store, part->topic), part->partition))
+        if (!was_updated(result, store_topic(link, part->topic), part->partition))
             add_fenced(job, part->partition);
     }
     job->status = STORE_FENCED;
-    return pg_fail(&store->pg, PG_OTHER, "another process has taken over %zu of the batch's lanes",
+    return pg_fail(&link->pg, PG_OTHER, "another process has taken over %zu of the batch's lanes",
                    job->fenced_count);
 }
 
-bool store_write_offsets(struct postgres_store *store, struct store_job *job)
+bool store_write_offsets(struct store_link *link, struct store_job *job)
 {
     static const char sql[] =
         "UPDATE consumer_offset o SET next_offset = b.next_offset, last_offset = b.last_offset, "
@@ -190,12 +189,12 @@ bool store_write_offsets(struct postgres_store *store, struct store_job *job)
     struct pg_columns columns;
     pg_columns_begin(&columns, "tijjjjjjjzx");
     for (size_t i = 0; i < batch->partition_count; i++)
-        put_offset(store, &columns, &batch->partitions[i]);
-    PG_RESULT *result = pg_columns_query(&store->pg, sql, &columns);
+        put_offset(link, &columns, &batch->partitions[i]);
+    PG_RESULT *result = pg_columns_query(&link->pg, sql, &columns);
     pg_columns_free(&columns);
     if (!result)
         return false;
     if ((size_t)PQntuples(result) == batch->partition_count)
         return true;
-    return name_fenced(store, job, result);
+    return name_fenced(link, job, result);
 }

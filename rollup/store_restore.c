@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 struct restoring {
-    struct postgres_store *store;
+    struct store_link *link;
     struct store_job *job;
     uint16_t day; /* of the segments being read; 0: something else is */
     bool lacks;   /* the former keys that the engine has do not serve */
@@ -20,7 +20,7 @@ struct restoring {
 
 static bool no_memory(struct restoring *r)
 {
-    return pg_fail(&r->store->pg, PG_PASSING, "out of memory");
+    return pg_fail(&r->link->pg, PG_PASSING, "out of memory");
 }
 
 /* NULL: kept as it is, or not ours. */
@@ -57,9 +57,9 @@ static bool each(struct restoring *r, const char *sql, bool (*row)(void *context
 {
     struct pg_columns lanes;
     put_lanes(&lanes, r);
-    bool ok = (lanes.rows == 0 && !lanes.no_memory) || pg_columns_each(&r->store->pg, sql, &lanes, row, r);
+    bool ok = (lanes.rows == 0 && !lanes.no_memory) || pg_columns_each(&r->link->pg, sql, &lanes, row, r);
     pg_columns_free(&lanes);
-    if (!ok && r->store->pg.failure.trouble == PG_FINE)
+    if (!ok && r->link->pg.failure.trouble == PG_FINE)
         return no_memory(r);
     return ok;
 }
@@ -71,7 +71,7 @@ static bool make_lanes(struct restoring *r)
         if (lane->kept)
             continue;
         lane->dedupe = dedupe_new();
-        lane->book = ceiling_book_new(lane->lane, r->store->seed);
+        lane->book = ceiling_book_new(lane->lane, r->link->store->seed);
         if (!lane->dedupe || !lane->book)
             return no_memory(r);
     }
@@ -105,15 +105,15 @@ static bool set_generation(void *context, const PGresult *result)
 /* What was written meanwhile is not in the snapshot, what was counted can't be fewer. */
 static void note_restored(struct restoring *r, size_t keys)
 {
-    uint64_t remaining = atomic_load(&r->store->remaining_keys);
-    atomic_fetch_add(&r->store->restored_keys, keys);
-    atomic_store(&r->store->remaining_keys, keys < remaining ? remaining - keys : 0);
+    uint64_t remaining = atomic_load(&r->link->store->remaining_keys);
+    atomic_fetch_add(&r->link->store->restored_keys, keys);
+    atomic_store(&r->link->store->remaining_keys, keys < remaining ? remaining - keys : 0);
 }
 
 static size_t note_remaining(struct restoring *r, int64_t size_bytes)
 {
     size_t keys = (size_t)size_bytes / DEDUPE_SEGMENT_BYTES;
-    atomic_fetch_add(&r->store->remaining_keys, keys);
+    atomic_fetch_add(&r->link->store->remaining_keys, keys);
     return keys;
 }
 
@@ -144,16 +144,16 @@ static bool add_segment(void *context, const PGresult *result)
     struct store_lane *lane = lane_of(r, pg_int4(result, 0, 0));
     struct text keys = pg_text(result, 0, 1);
     if (keys.length % DEDUPE_SEGMENT_BYTES != 0)
-        return pg_fail(&r->store->pg, PG_OTHER, "a dedupe segment of lane %d is damaged", lane->lane);
+        return pg_fail(&r->link->pg, PG_OTHER, "a dedupe segment of lane %d is damaged", lane->lane);
     note_restored(r, keys.length / DEDUPE_SEGMENT_BYTES);
     return load(r, lane->dedupe, keys);
 }
 
 /* Days that all lanes have adopted have no table any more. */
-static PGresult *list_segment_days(struct postgres_store *store)
+static PGresult *list_segment_days(struct store_link *link)
 {
     return pg_query(
-        &store->pg,
+        &link->pg,
         "SELECT to_date(right(relname, 8), 'YYYYMMDD') FROM pg_class WHERE relkind = 'r' AND relnamespace = "
         "'public'::regnamespace AND relname ~ '^dedupe_segment_[0-9]{8}$' ORDER BY 1",
         NULL, 0);
@@ -200,7 +200,7 @@ static bool add_former(void *context, const PGresult *result)
     struct restoring *r = context;
     struct text keys = pg_text(result, 0, 0);
     if (keys.length % DEDUPE_SEGMENT_BYTES != 0)
-        return pg_fail(&r->store->pg, PG_OTHER, "a dedupe segment of %d is damaged", r->day);
+        return pg_fail(&r->link->pg, PG_OTHER, "a dedupe segment of %d is damaged", r->day);
     note_restored(r, keys.length / DEDUPE_SEGMENT_BYTES);
     return load(r, r->job->former->keys, keys);
 }
@@ -220,9 +220,9 @@ static bool each_former(struct restoring *r, const char *sql,
     struct pg_columns batch;
     pg_columns_begin(&batch, "j");
     pg_put_int8(&batch, r->job->settings.rehomed_batch);
-    bool ok = pg_columns_each(&r->store->pg, sql, &batch, row, r);
+    bool ok = pg_columns_each(&r->link->pg, sql, &batch, row, r);
     pg_columns_free(&batch);
-    if (!ok && r->store->pg.failure.trouble == PG_FINE)
+    if (!ok && r->link->pg.failure.trouble == PG_FINE)
         return no_memory(r);
     return ok;
 }
@@ -302,7 +302,7 @@ static bool restore_former(struct restoring *r, const PGresult *days)
 
 static bool load_keys(struct restoring *r)
 {
-    PG_RESULT *days = list_segment_days(r->store);
+    PG_RESULT *days = list_segment_days(r->link);
     return days && each_day(r, days, count_own) && reserve_own(r) && each_day(r, days, restore_own) &&
            finish_loading(r) && restore_former(r, days);
 }
@@ -311,9 +311,9 @@ static bool restore_keys(struct restoring *r)
 {
     r->loader = dedupe_loader_new();
     r->own_keys = calloc(r->job->lane_count, sizeof *r->own_keys);
-    atomic_store(&r->store->remaining_keys, 0);
+    atomic_store(&r->link->store->remaining_keys, 0);
     bool restored = r->loader && r->own_keys ? load_keys(r) : no_memory(r);
-    atomic_store(&r->store->remaining_keys, 0);
+    atomic_store(&r->link->store->remaining_keys, 0);
     free(r->own_keys);
     dedupe_loader_free(r->loader);
     return restored;
@@ -341,7 +341,7 @@ static bool read_adopted(struct restoring *r)
     for (size_t i = 0; i < r->job->lane_count; i++) {
         struct store_lane *lane = &r->job->lanes[i];
         if (!lane->kept && lane->ceilings_generation > 0 && !is_current(r, lane) &&
-            !store_read_catalogue(r->store, lane->ceilings_generation, &lane->adopted))
+            !store_read_catalogue(r->link, lane->ceilings_generation, &lane->adopted))
             return false;
     }
     return true;
@@ -362,7 +362,7 @@ static bool add_counter(void *context, const PGresult *result)
         .period_start_us = pg_time_us(result, 0, 5),
     };
     if (period < 0 || !pg_numeric(result, 0, 6, &counter.used))
-        return pg_fail(&r->store->pg, PG_OTHER,
+        return pg_fail(&r->link->pg, PG_OTHER,
                        "ceiling_usage holds a row that this program can't read, of lane %d", lane->lane);
     return ceiling_book_restore_counter(lane->book, &counter) || no_memory(r);
 }
@@ -438,10 +438,10 @@ static bool add_pending(void *context, const PGresult *result)
     struct restoring *r = context;
     struct store_lane *lane = lane_of(r, pg_int4(result, 0, 0));
     struct store_pending pending = {.partition = pg_int4(result, 0, 2), .offset = pg_int8(result, 0, 3)};
-    if (!store_topic_index(r->store, pg_text(result, 0, 1), &pending.topic))
+    if (!store_topic_index(r->link, pg_text(result, 0, 1), &pending.topic))
         return true;
     if (!pg_numeric(result, 0, 11, &pending.event.quantity))
-        return pg_fail(&r->store->pg, PG_OTHER,
+        return pg_fail(&r->link->pg, PG_OTHER,
                        "ceiling_pending holds a row that this program can't read, of lane %d", lane->lane);
     /* Twice as much room at each power of two. */
     if ((lane->pending_count & (lane->pending_count - 1)) == 0) {
@@ -459,9 +459,9 @@ static bool add_pending(void *context, const PGresult *result)
     return true;
 }
 
-bool store_restore(struct postgres_store *store, struct store_job *job)
+bool store_restore(struct store_link *link, struct store_job *job)
 {
-    struct restoring r = {.store = store, .job = job};
+    struct restoring r = {.link = link, .job = job};
     return make_lanes(&r) &&
            each(&r, "SELECT lane, day FROM sealed_day_adoption WHERE lane = ANY ($1) ORDER BY day",
                 add_sealed_day) &&

@@ -45,15 +45,15 @@ static void mark_known(struct runs *runs, size_t first)
         runs->known[i] = true;
 }
 
-static bool ask(struct postgres_store *store, struct pg_columns *columns, struct runs *runs)
+static bool ask(struct store_link *link, struct pg_columns *columns, struct runs *runs)
 {
-    PG_RESULT *result = pg_columns_query(&store->pg, known_sql, columns);
+    PG_RESULT *result = pg_columns_query(&link->pg, known_sql, columns);
     for (int row = 0; result && row < PQntuples(result); row++)
         mark_known(runs, (size_t)pg_int8(result, row, 0));
     return result;
 }
 
-static bool find_known(struct postgres_store *store, struct runs *runs)
+static bool find_known(struct store_link *link, struct runs *runs)
 {
     struct pg_columns columns;
     pg_columns_begin(&columns, "ttj");
@@ -64,9 +64,9 @@ static bool find_known(struct postgres_store *store, struct runs *runs)
         pg_put_text(&columns, runs->rows[i].run->customer_id);
         pg_put_text(&columns, runs->rows[i].run->run_id);
         pg_put_int8(&columns, (int64_t)i);
-        ok = !pg_columns_full(&columns) || ask(store, &columns, runs);
+        ok = !pg_columns_full(&columns) || ask(link, &columns, runs);
     }
-    ok = ok && (columns.rows == 0 || ask(store, &columns, runs));
+    ok = ok && (columns.rows == 0 || ask(link, &columns, runs));
     pg_columns_free(&columns);
     return ok;
 }
@@ -86,7 +86,7 @@ static void put_run(struct pg_columns *c, const struct run_row *row)
     pg_put_time(c, row->last_event_us);
 }
 
-static bool write_some(struct postgres_store *store, const struct runs *runs, bool known)
+static bool write_some(struct store_link *link, const struct runs *runs, bool known)
 {
     const char *sql = known ? upsert_sql : insert_sql;
     struct pg_columns columns;
@@ -96,19 +96,19 @@ static bool write_some(struct postgres_store *store, const struct runs *runs, bo
         if (runs->known[i] != known)
             continue;
         put_run(&columns, runs->rows[i].run);
-        ok = pg_columns_run_if_full(&store->pg, sql, &columns);
+        ok = pg_columns_run_if_full(&link->pg, sql, &columns);
     }
-    ok = ok && pg_columns_run(&store->pg, sql, &columns);
+    ok = ok && pg_columns_run(&link->pg, sql, &columns);
     pg_columns_free(&columns);
     return ok;
 }
 
-static bool insert_new(struct postgres_store *store, const struct runs *runs)
+static bool insert_new(struct store_link *link, const struct runs *runs)
 {
-    return write_some(store, runs, false) || store_contested(store);
+    return write_some(link, runs, false) || store_contested(link);
 }
 
-bool store_write_runs(struct postgres_store *store, const struct batch *batch)
+bool store_write_runs(struct store_link *link, const struct batch *batch)
 {
     struct runs runs = {0};
     runs.rows = accumulator_runs(batch->accumulator, &runs.count);
@@ -116,8 +116,8 @@ bool store_write_runs(struct postgres_store *store, const struct batch *batch)
         return true;
     runs.known = calloc(runs.count, sizeof *runs.known);
     if (!runs.known)
-        return pg_fail(&store->pg, PG_PASSING, "out of memory");
-    bool ok = find_known(store, &runs) && insert_new(store, &runs) && write_some(store, &runs, true);
+        return pg_fail(&link->pg, PG_PASSING, "out of memory");
+    bool ok = find_known(link, &runs) && insert_new(link, &runs) && write_some(link, &runs, true);
     free(runs.known);
     return ok;
 }

@@ -9,14 +9,14 @@ enum answer { ANSWER_NONE, ANSWER_ACCEPTED, ANSWER_SAME, ANSWER_OTHER };
 
 /* What the events of one batch turn out to be. */
 struct asking {
-    struct postgres_store *store;
+    struct store_link *link;
     const struct batch *batch;
     enum answer *answers; /* by the index in batch->sealed */
 };
 
-static bool no_memory(struct postgres_store *store)
+static bool no_memory(struct store_link *link)
 {
-    return pg_fail(&store->pg, PG_PASSING, "out of memory");
+    return pg_fail(&link->pg, PG_PASSING, "out of memory");
 }
 
 static bool is_of(const struct asking *asking, size_t index, uint16_t day, enum answer answer)
@@ -37,10 +37,10 @@ static enum answer compare(const struct event *first, const struct event *second
 /* --- which of them are there --- */
 
 /* A day whose index could not be built, for it holds duplicates, must be searched. */
-static bool has_unique_index(struct postgres_store *store, const char *leaf, bool *has)
+static bool has_unique_index(struct store_link *link, const char *leaf, bool *has)
 {
     PG_RESULT *result =
-        pg_query(&store->pg,
+        pg_query(&link->pg,
                  "SELECT EXISTS (SELECT FROM pg_index i WHERE indrelid = to_regclass($1) AND indisunique "
                  "AND indisvalid AND indpred IS NULL AND (SELECT array_agg(attname::text ORDER BY attname) "
                  "FROM pg_attribute WHERE attrelid = i.indrelid AND attnum = ANY (i.indkey)) = "
@@ -83,7 +83,7 @@ static bool take_found(void *context, const PGresult *result)
                           .corrects = pg_text(result, 0, 4),
                           .model = pg_text(result, 0, 5)};
     if (!pg_numeric(result, 0, 2, &first.quantity))
-        return pg_fail(&asking->store->pg, PG_OTHER,
+        return pg_fail(&asking->link->pg, PG_OTHER,
                        "usage_event holds a quantity that this program can't read");
     for (int i = 0; i < LIFTED_COUNT; i++)
         first.lifted[i] = pg_text(result, 0, 6 + i);
@@ -100,7 +100,7 @@ static bool find_repeats(struct asking *asking, uint16_t day, const char *leaf)
     char join[300], sql[1200];
     bool unique = false;
     struct pg_columns columns;
-    if (!has_unique_index(asking->store, leaf, &unique))
+    if (!has_unique_index(asking->link, leaf, &unique))
         return false;
     snprintf(join, sizeof join,
              unique ? "CROSS JOIN LATERAL (SELECT * FROM %s l WHERE %s LIMIT 1) l" : "JOIN %s l ON %s", leaf,
@@ -110,7 +110,7 @@ static bool find_repeats(struct asking *asking, uint16_t day, const char *leaf)
              "customer_id, meter, event_id) %s ORDER BY s.ordinal, l.ingested_at, l.kafka_offset",
              join);
     put_identities(&columns, asking, day);
-    bool ok = pg_columns_each(&asking->store->pg, sql, &columns, take_found, asking);
+    bool ok = pg_columns_each(&asking->link->pg, sql, &columns, take_found, asking);
     pg_columns_free(&columns);
     return ok;
 }
@@ -118,7 +118,7 @@ static bool find_repeats(struct asking *asking, uint16_t day, const char *leaf)
 /* Of those that are not there, the first of each identity is new, unless it may not be. */
 static bool find_new(const struct asking *asking, uint16_t day, size_t *count)
 {
-    struct postgres_store *store = asking->store;
+    struct store_link *link = asking->link;
     const struct batch_sealed *sealed = asking->batch->sealed;
     struct dedupe *firsts = dedupe_new(); /* holds where they stand instead of what they say */
     bool ok = firsts != NULL;
@@ -126,7 +126,7 @@ static bool find_new(const struct asking *asking, uint16_t day, size_t *count)
         uint32_t first = 0;
         if (!is_of(asking, i, day, ANSWER_NONE) || sealed[i].otherwise)
             continue;
-        struct dedupe_key key = identity_key(&store->secret, &sealed[i].event);
+        struct dedupe_key key = identity_key(&link->store->secret, &sealed[i].event);
         enum dedupe_verdict verdict = dedupe_insert(firsts, key, (uint32_t)i, day);
         ok = verdict != DEDUPE_NO_MEMORY && dedupe_find(firsts, key, &first, &(uint16_t){0});
         asking->answers[i] =
@@ -134,22 +134,22 @@ static bool find_new(const struct asking *asking, uint16_t day, size_t *count)
         *count += verdict == DEDUPE_NEW;
     }
     dedupe_free(firsts);
-    return ok || no_memory(store);
+    return ok || no_memory(link);
 }
 
 /* --- those that are new --- */
 
 /* A row on its way to the server, with others, for the kernel is asked each time. */
-static bool gather(struct postgres_store *store, struct buffer *rows, struct text row)
+static bool gather(struct store_link *link, struct buffer *rows, struct text row)
 {
     enum { PIECE_BYTES = 256 << 10 };
     if (!buffer_reserve(rows, row.length))
-        return no_memory(store);
+        return no_memory(link);
     memcpy(rows->bytes + rows->size_bytes, row.bytes, row.length);
     rows->size_bytes += row.length;
     if (rows->size_bytes < PIECE_BYTES)
         return true;
-    bool ok = store_copy_bytes(store, rows->bytes, rows->size_bytes);
+    bool ok = store_copy_bytes(link, rows->bytes, rows->size_bytes);
     rows->size_bytes = 0;
     return ok;
 }
@@ -160,33 +160,33 @@ static bool send_new(const struct asking *asking, uint16_t day)
     bool ok = true;
     for (size_t i = 0; ok && i < asking->batch->sealed_count; i++)
         ok = !is_of(asking, i, day, ANSWER_ACCEPTED) ||
-             gather(asking->store, &rows, asking->batch->sealed[i].row);
-    ok = ok && store_copy_bytes(asking->store, rows.bytes, rows.size_bytes);
+             gather(asking->link, &rows, asking->batch->sealed[i].row);
+    ok = ok && store_copy_bytes(asking->link, rows.bytes, rows.size_bytes);
     buffer_free(&rows);
     return ok;
 }
 
 /* Whoever put the same event there since we looked, in another lane while it is not known how producers
  * choose partitions, is found the next time. */
-static bool end_copy(struct postgres_store *store, size_t count)
+static bool end_copy(struct store_link *link, size_t count)
 {
     int64_t taken = 0;
-    if (!store_copy_end(store, &taken))
-        return store_contested(store);
+    if (!store_copy_end(link, &taken))
+        return store_contested(link);
     return (size_t)taken == count ||
-           pg_fail(&store->pg, PG_PASSING, "COPY took %lld events of a sealed day where there are %zu",
+           pg_fail(&link->pg, PG_PASSING, "COPY took %lld events of a sealed day where there are %zu",
                    (long long)taken, count);
 }
 
 static bool write_day(struct asking *asking, uint16_t day)
 {
-    struct postgres_store *store = asking->store;
+    struct store_link *link = asking->link;
     char leaf[STORE_NAME_BYTES];
     size_t count = 0;
     store_day_name(leaf, "usage_event", day);
-    if (!store_need_day(store, day) || !find_repeats(asking, day, leaf) || !find_new(asking, day, &count))
+    if (!store_need_day(link, day) || !find_repeats(asking, day, leaf) || !find_new(asking, day, &count))
         return false;
-    return count == 0 || (store_copy_begin(store, day, 0) && send_new(asking, day) && end_copy(store, count));
+    return count == 0 || (store_copy_begin(link, day, 0) && send_new(asking, day) && end_copy(link, count));
 }
 
 /* Each day is asked about once. */
@@ -201,13 +201,13 @@ static bool write_days(struct asking *asking)
     return true;
 }
 
-static bool tell(const struct postgres_store *store, struct batch *batch, size_t sealed, enum answer answer)
+static bool tell(const struct store_link *link, struct batch *batch, size_t sealed, enum answer answer)
 {
     switch (answer) {
     case ANSWER_NONE:
-        return batch_sealed_refused(batch, &store->secret, sealed);
+        return batch_sealed_refused(batch, &link->store->secret, sealed);
     case ANSWER_ACCEPTED:
-        return batch_sealed_accepted(batch, &store->secret, sealed);
+        return batch_sealed_accepted(batch, &link->store->secret, sealed);
     case ANSWER_SAME:
     case ANSWER_OTHER:
         break;
@@ -215,26 +215,26 @@ static bool tell(const struct postgres_store *store, struct batch *batch, size_t
     return batch_sealed_repeated(batch, sealed, answer == ANSWER_OTHER);
 }
 
-static bool tell_all(struct postgres_store *store, struct batch *batch, const enum answer *answers)
+static bool tell_all(struct store_link *link, struct batch *batch, const enum answer *answers)
 {
     for (size_t i = 0; i < batch->sealed_count; i++)
-        if (!tell(store, batch, i, answers[i]))
-            return no_memory(store);
+        if (!tell(link, batch, i, answers[i]))
+            return no_memory(link);
     return true;
 }
 
-bool store_write_sealed(struct postgres_store *store, struct store_job *job)
+bool store_write_sealed(struct store_link *link, struct store_job *job)
 {
     struct batch *batch = job->batch;
     if (batch->sealed_count == 0)
         return true;
-    struct asking asking = {store, batch, calloc(batch->sealed_count, sizeof *asking.answers)};
+    struct asking asking = {link, batch, calloc(batch->sealed_count, sizeof *asking.answers)};
     if (!asking.answers)
-        return no_memory(store);
+        return no_memory(link);
     bool ok = write_days(&asking);
     if (!ok)
-        store_refuse(store, job);
-    ok = ok && tell_all(store, batch, asking.answers);
+        store_refuse(link, job);
+    ok = ok && tell_all(link, batch, asking.answers);
     free(asking.answers);
     return ok;
 }

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 /* Writes what is gathered once there is enough of it. */
-static void put_dead_letter(struct postgres_store *store, struct pg_columns *c,
+static void put_dead_letter(struct store_link *link, struct pg_columns *c,
                             const struct batch_dead_letter *dead)
 {
     pg_put_text(c, text_of(refusal_names[dead->reason]));
@@ -16,12 +16,12 @@ static void put_dead_letter(struct postgres_store *store, struct pg_columns *c,
         pg_put_time(c, dead->record_time_ms * 1000);
     else
         pg_put_null(c);
-    pg_put_text(c, store_topic(store, dead->topic));
+    pg_put_text(c, store_topic(link, dead->topic));
     pg_put_int4(c, dead->partition);
     pg_put_int8(c, dead->offset);
 }
 
-bool store_write_dead_letters(struct postgres_store *store, const struct batch *batch)
+bool store_write_dead_letters(struct store_link *link, const struct batch *batch)
 {
     static const char sql[] = "INSERT INTO dead_letter (reason, detail, key, payload, headers, record_time, "
                               "topic, kafka_partition, "
@@ -34,23 +34,22 @@ bool store_write_dead_letters(struct postgres_store *store, const struct batch *
     pg_columns_begin(&columns, "ttxxtztij");
     bool ok = true;
     for (size_t i = 0; ok && i < batch->dead_letter_count; i++) {
-        put_dead_letter(store, &columns, &batch->dead_letters[i]);
-        ok = pg_columns_run_if_full(&store->pg, sql, &columns);
+        put_dead_letter(link, &columns, &batch->dead_letters[i]);
+        ok = pg_columns_run_if_full(&link->pg, sql, &columns);
     }
-    ok = ok && pg_columns_run(&store->pg, sql, &columns);
+    ok = ok && pg_columns_run(&link->pg, sql, &columns);
     pg_columns_free(&columns);
     return ok;
 }
 
-static void put_conflict(struct postgres_store *store, struct pg_columns *c,
-                         const struct batch_conflict *conflict)
+static void put_conflict(struct store_link *link, struct pg_columns *c, const struct batch_conflict *conflict)
 {
     static const char *const kinds[] = {"usage", "correction", "retraction"};
     const struct event *event = &conflict->event;
     pg_put_text(c, event->customer_id);
     pg_put_text(c, event->meter);
     pg_put_text(c, event->event_id);
-    pg_put_text(c, store_topic(store, conflict->topic));
+    pg_put_text(c, store_topic(link, conflict->topic));
     pg_put_int4(c, conflict->partition);
     pg_put_int8(c, conflict->offset);
     pg_put_time(c, event->time_us);
@@ -60,7 +59,7 @@ static void put_conflict(struct postgres_store *store, struct pg_columns *c,
     pg_put_text(c, conflict->payload);
 }
 
-bool store_write_conflicts(struct postgres_store *store, const struct batch *batch)
+bool store_write_conflicts(struct store_link *link, const struct batch *batch)
 {
     static const char sql[] = "INSERT INTO event_conflict (customer_id, meter, event_id, topic, "
                               "kafka_partition, kafka_offset, event_time, "
@@ -75,16 +74,16 @@ bool store_write_conflicts(struct postgres_store *store, const struct batch *bat
     pg_columns_begin(&columns, "ttttijznttt");
     bool ok = true;
     for (size_t i = 0; ok && i < batch->conflict_count; i++) {
-        put_conflict(store, &columns, &batch->conflicts[i]);
-        ok = pg_columns_run_if_full(&store->pg, sql, &columns);
+        put_conflict(link, &columns, &batch->conflicts[i]);
+        ok = pg_columns_run_if_full(&link->pg, sql, &columns);
     }
-    ok = ok && pg_columns_run(&store->pg, sql, &columns);
+    ok = ok && pg_columns_run(&link->pg, sql, &columns);
     pg_columns_free(&columns);
     return ok;
 }
 
 /* The segments of one day, from `first` on, which is the day's first in the batch. */
-static bool write_day_segments(struct postgres_store *store, const struct batch *batch, size_t first)
+static bool write_day_segments(struct store_link *link, const struct batch *batch, size_t first)
 {
     char table[STORE_NAME_BYTES], sql[200];
     uint16_t day = batch->segments[first].day;
@@ -99,27 +98,27 @@ static bool write_day_segments(struct postgres_store *store, const struct batch 
         if (segment->day != day || segment->keys.size_bytes == 0)
             continue;
         pg_put_int4(&columns, segment->lane);
-        pg_put_int8(&columns, store->batch_id);
+        pg_put_int8(&columns, link->batch_id);
         pg_put_bytes(&columns, segment->keys.bytes, segment->keys.size_bytes);
-        ok = pg_columns_run_if_full(&store->pg, sql, &columns);
+        ok = pg_columns_run_if_full(&link->pg, sql, &columns);
     }
-    ok = ok && pg_columns_run(&store->pg, sql, &columns);
+    ok = ok && pg_columns_run(&link->pg, sql, &columns);
     pg_columns_free(&columns);
     return ok;
 }
 
-bool store_write_segments(struct postgres_store *store, const struct batch *batch)
+bool store_write_segments(struct store_link *link, const struct batch *batch)
 {
     struct day_set written = {0};
     for (size_t i = 0; i < batch->segment_count; i++)
-        if (day_set_add(&written, batch->segments[i].day) && !write_day_segments(store, batch, i))
+        if (day_set_add(&written, batch->segments[i].day) && !write_day_segments(link, batch, i))
             return false;
     return true;
 }
 
 /* Every accepted event has a rollup, so the rollups name all customers and meters. Sorted, as all that two
  * writers may both write. */
-bool store_write_names(struct postgres_store *store, const struct batch *batch)
+bool store_write_names(struct store_link *link, const struct batch *batch)
 {
     size_t count;
     const struct sorted_row *rows = accumulator_hourly(batch->accumulator, &count);
@@ -129,18 +128,18 @@ bool store_write_names(struct postgres_store *store, const struct batch *batch)
     for (size_t i = 0; i < count; i++) {
         bool next_customer =
             i == 0 || !text_equal(rows[i].hourly->customer_id, rows[i - 1].hourly->customer_id);
-        if (next_customer && seen_set_add(&store->customers, rows[i].hourly->customer_id))
+        if (next_customer && seen_set_add(&link->customers, rows[i].hourly->customer_id))
             pg_put_text(&customers, rows[i].hourly->customer_id);
         if ((next_customer || !text_equal(rows[i].hourly->meter, rows[i - 1].hourly->meter)) &&
-            seen_set_add(&store->meters, rows[i].hourly->meter))
+            seen_set_add(&link->meters, rows[i].hourly->meter))
             pg_put_text(&meters, rows[i].hourly->meter);
     }
     bool ok = pg_columns_run(
-                  &store->pg,
+                  &link->pg,
                   "INSERT INTO customer (customer_id) SELECT DISTINCT id COLLATE \"C\" FROM unnest($1) id "
                   "ORDER BY 1 ON CONFLICT DO NOTHING",
                   &customers) &&
-              pg_columns_run(&store->pg,
+              pg_columns_run(&link->pg,
                              "INSERT INTO meter (meter) SELECT DISTINCT id COLLATE \"C\" FROM unnest($1) id "
                              "ORDER BY 1 ON CONFLICT DO NOTHING",
                              &meters);
@@ -164,7 +163,7 @@ static void put_hourly(struct pg_columns *c, const struct hourly_row *row)
 }
 
 /* In the order of the primary key, which is the accumulator's: two writers lock rows in the same order. */
-static bool write_hourly(struct postgres_store *store, const struct batch *batch)
+static bool write_hourly(struct store_link *link, const struct batch *batch)
 {
     static const char sql[] =
         "INSERT INTO usage_hourly AS h (customer_id, hour, meter, model, dimensions, events, quantity, "
@@ -183,14 +182,14 @@ static bool write_hourly(struct postgres_store *store, const struct batch *batch
     bool ok = true;
     for (size_t i = 0; ok && i < count; i++) {
         put_hourly(&columns, rows[i].hourly);
-        ok = pg_columns_run_if_full(&store->pg, sql, &columns);
+        ok = pg_columns_run_if_full(&link->pg, sql, &columns);
     }
-    ok = ok && pg_columns_run(&store->pg, sql, &columns);
+    ok = ok && pg_columns_run(&link->pg, sql, &columns);
     pg_columns_free(&columns);
     return ok;
 }
 
-bool store_write_rollups(struct postgres_store *store, const struct batch *batch)
+bool store_write_rollups(struct store_link *link, const struct batch *batch)
 {
-    return write_hourly(store, batch) && store_write_runs(store, batch);
+    return write_hourly(link, batch) && store_write_runs(link, batch);
 }

@@ -14,17 +14,29 @@ struct job_list {
     struct store_job **end;
 };
 
+struct worker { /* of one link */
+    struct writer *writer;
+    pthread_t thread;
+    bool started;
+    pthread_cond_t wanted;
+    struct job_list submitted; /* under the writer's lock */
+};
+
 struct writer {
     writer_perform perform;
     void *context;
-    pthread_t thread;
+    struct worker workers[STORE_LINKS];
     pthread_mutex_t lock;
-    pthread_cond_t wanted;
-    struct job_list submitted; /* under the lock, as all that follows */
-    struct job_list finished;
+    struct job_list finished; /* under the lock, as is `stopping` */
     bool stopping;
     int descriptor; /* an eventfd */
 };
+
+static void clear(struct job_list *list)
+{
+    list->first = NULL;
+    list->end = &list->first;
+}
 
 static void push(struct job_list *list, struct store_job *job)
 {
@@ -46,12 +58,13 @@ static struct store_job *pop(struct job_list *list)
 }
 
 /* NULL: the writer is being stopped. */
-static struct store_job *wait_for_job(struct writer *writer)
+static struct store_job *wait_for_job(struct worker *worker)
 {
+    struct writer *writer = worker->writer;
     pthread_mutex_lock(&writer->lock);
-    while (!writer->stopping && !writer->submitted.first)
-        pthread_cond_wait(&writer->wanted, &writer->lock);
-    struct store_job *job = writer->stopping ? NULL : pop(&writer->submitted);
+    while (!writer->stopping && !worker->submitted.first)
+        pthread_cond_wait(&worker->wanted, &writer->lock);
+    struct store_job *job = writer->stopping ? NULL : pop(&worker->submitted);
     pthread_mutex_unlock(&writer->lock);
     return job;
 }
@@ -74,9 +87,10 @@ static void hand_back(struct writer *writer, struct store_job *job)
 
 static void *work(void *self)
 {
-    struct writer *writer = self;
+    struct worker *worker = self;
+    struct writer *writer = worker->writer;
     struct store_job *job;
-    while ((job = wait_for_job(writer))) {
+    while ((job = wait_for_job(worker))) {
         int64_t began_us = system_steady_us();
         writer->perform(writer->context, job);
         job->elapsed_us = system_steady_us() - began_us;
@@ -85,24 +99,44 @@ static void *work(void *self)
     return NULL;
 }
 
+static void init_worker(struct writer *writer, struct worker *worker)
+{
+    worker->writer = writer;
+    clear(&worker->submitted);
+    pthread_cond_init(&worker->wanted, NULL);
+}
+
 /* Signals are the main thread's. */
-static bool start_thread(struct writer *writer)
+static bool start_worker(struct worker *worker)
 {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    bool started = pthread_create(&writer->thread, NULL, work, writer) == 0;
+    worker->started = pthread_create(&worker->thread, NULL, work, worker) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (started)
-        pthread_setname_np(writer->thread, "writer"); /* for top and profilers */
-    return started;
+    if (worker->started)
+        pthread_setname_np(worker->thread, "writer"); /* for top and profilers */
+    return worker->started;
+}
+
+static void stop_workers(struct writer *writer)
+{
+    pthread_mutex_lock(&writer->lock);
+    writer->stopping = true;
+    for (size_t i = 0; i < STORE_LINKS; i++)
+        pthread_cond_signal(&writer->workers[i].wanted);
+    pthread_mutex_unlock(&writer->lock);
+    for (size_t i = 0; i < STORE_LINKS; i++)
+        if (writer->workers[i].started)
+            pthread_join(writer->workers[i].thread, NULL);
 }
 
 static void writer_free(struct writer *writer)
 {
     if (writer->descriptor >= 0)
         close(writer->descriptor);
-    pthread_cond_destroy(&writer->wanted);
+    for (size_t i = 0; i < STORE_LINKS; i++)
+        pthread_cond_destroy(&writer->workers[i].wanted);
     pthread_mutex_destroy(&writer->lock);
     free(writer);
 }
@@ -112,14 +146,19 @@ struct writer *writer_start(writer_perform perform, void *context)
     struct writer *writer = calloc(1, sizeof *writer);
     if (!writer)
         return NULL;
-    *writer = (struct writer){.perform = perform, .context = context};
-    writer->submitted.end = &writer->submitted.first;
-    writer->finished.end = &writer->finished.first;
+    writer->perform = perform;
+    writer->context = context;
+    clear(&writer->finished);
     pthread_mutex_init(&writer->lock, NULL);
-    pthread_cond_init(&writer->wanted, NULL);
+    for (size_t i = 0; i < STORE_LINKS; i++)
+        init_worker(writer, &writer->workers[i]);
     writer->descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (writer->descriptor >= 0 && start_thread(writer))
+    bool started = writer->descriptor >= 0;
+    for (size_t i = 0; started && i < STORE_LINKS; i++)
+        started = start_worker(&writer->workers[i]);
+    if (started)
         return writer;
+    stop_workers(writer);
     writer_free(writer);
     return NULL;
 }
@@ -127,9 +166,10 @@ struct writer *writer_start(writer_perform perform, void *context)
 static void submit(void *self, struct store_job *job)
 {
     struct writer *writer = self;
+    struct worker *worker = &writer->workers[job->link];
     pthread_mutex_lock(&writer->lock);
-    push(&writer->submitted, job);
-    pthread_cond_signal(&writer->wanted);
+    push(&worker->submitted, job);
+    pthread_cond_signal(&worker->wanted);
     pthread_mutex_unlock(&writer->lock);
 }
 
@@ -158,18 +198,20 @@ int writer_descriptor(const struct writer *writer)
     return writer->descriptor;
 }
 
-struct store_job *writer_stop(struct writer *writer)
+static void give_back(struct writer *writer, struct worker *worker)
 {
-    pthread_mutex_lock(&writer->lock);
-    writer->stopping = true;
-    pthread_cond_signal(&writer->wanted);
-    pthread_mutex_unlock(&writer->lock);
-    pthread_join(writer->thread, NULL);
-    for (struct store_job *job; (job = pop(&writer->submitted));) {
+    for (struct store_job *job; (job = pop(&worker->submitted));) {
         job->status = STORE_LOST;
         snprintf(job->detail, sizeof job->detail, "stopped before this was begun");
         push(&writer->finished, job);
     }
+}
+
+struct store_job *writer_stop(struct writer *writer)
+{
+    stop_workers(writer);
+    for (size_t i = 0; i < STORE_LINKS; i++)
+        give_back(writer, &writer->workers[i]);
     struct store_job *left = writer->finished.first;
     writer_free(writer);
     return left;

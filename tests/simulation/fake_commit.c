@@ -92,11 +92,12 @@ static bool acceptable(const struct process *process, const struct sim_event *ev
 }
 
 /* False: PostgreSQL refuses one of them. */
-static bool stream_block(struct process *process, const struct row_block *block, uint32_t left_out)
+static bool stream_block(struct process *process, struct sim_link *link, const struct row_block *block,
+                         uint32_t left_out)
 {
     const uint8_t *at = block->bytes, *end = block->bytes + block->size_bytes;
     while (at < end && !process->world->failure) {
-        struct sim_event *event = table_add(&process->streamed, sizeof *event);
+        struct sim_event *event = table_add(&link->streamed, sizeof *event);
         at = parse_row(process->world, at, end, left_out, event);
         if (!acceptable(process, event))
             return false;
@@ -104,23 +105,27 @@ static bool stream_block(struct process *process, const struct row_block *block,
     return true;
 }
 
-static bool stream_rows(struct process *process, const struct row_queue *rows, uint32_t left_out)
+static bool stream_rows(struct process *process, struct sim_link *link, const struct row_queue *rows,
+                        uint32_t left_out)
 {
     for (const struct row_block *block = rows->first; block; block = block->next)
-        if (!stream_block(process, block, left_out))
+        if (!stream_block(process, link, block, left_out))
             return false;
     return true;
 }
 
-/* What was streamed for a batch that was given up is rolled back by the next one. */
 bool sim_store_stream(struct process *process, struct store_job *job)
 {
-    if (process->streamed_batch != job->stream_batch)
-        process->streamed.count = 0;
-    process->streamed_batch = job->stream_batch;
-    bool taken = stream_rows(process, &job->rows, job->stream_left_out);
-    if (!taken)
-        process->streamed.count = 0;
+    struct sim_link *link = &process->links[job->link];
+    if (link->in_transaction && link->batch != job->stream_batch)
+        world_fail(process->world, "a batch is streamed into the transaction of another");
+    link->in_transaction = true;
+    link->batch = job->stream_batch;
+    bool taken = stream_rows(process, link, &job->rows, job->stream_left_out);
+    if (!taken) {
+        link->streamed.count = 0;
+        link->in_transaction = false;
+    }
     return taken;
 }
 
@@ -308,7 +313,7 @@ static void check_flag(const struct process *process, const struct decision *dec
     for (size_t i = 0; i < world->flights.count; i++) {
         const struct sim_flight *flight = &flights[i];
         if (flight->process == process->number && flight->incarnation == process->incarnation &&
-            !flight->landed && flight->sent_us < process->job_began_us && flight->message.value &&
+            !flight->landed && flight->sent_us < process->commit_began_us && flight->message.value &&
             strstr(flight->message.value, decision->id))
             on_its_way = true;
     }
@@ -472,14 +477,14 @@ static void store_dead(struct process *process, const struct batch *batch)
     }
 }
 
-static void write_batch(struct process *process, struct batch *batch)
+static void write_batch(struct process *process, const struct sim_link *link, struct batch *batch)
 {
     struct world *world = process->world;
     world->database.batch++;
     if (batch->learned != PARTITIONER_UNKNOWN)
         world->database.partitioner = batch->learned;
-    const struct sim_event *rows = process->streamed.rows;
-    for (size_t i = 0; i < process->streamed.count; i++)
+    const struct sim_event *rows = link->streamed.rows;
+    for (size_t i = 0; i < link->streamed.count; i++)
         *(struct sim_event *)table_add(&world->database.events, sizeof *rows) = rows[i];
     store_sealed(world, batch);
     store_hours(world, batch);
@@ -500,18 +505,20 @@ static void write_batch(struct process *process, struct batch *batch)
 void sim_store_commit(struct process *process, struct store_job *job)
 {
     struct batch *batch = job->batch;
-    if (!job->stream_day)
-        process->streamed.count = 0;
-    else if (process->streamed_batch != batch->number)
+    struct sim_link *link = &process->links[job->link];
+    if (link->in_transaction != (job->stream_day != 0) ||
+        (link->in_transaction && link->batch != batch->number))
         world_fail(process->world, "what was streamed is of another batch than the one that is committed");
+    process->commit_began_us = link->began_us;
     bool acceptable_rows = sealed_acceptable(process, batch);
     for (size_t i = 0; acceptable_rows && i < batch->day_count; i++)
-        acceptable_rows = stream_rows(process, &batch->days[i].rows, batch->days[i].left_out);
+        acceptable_rows = stream_rows(process, link, &batch->days[i].rows, batch->days[i].left_out);
     if (!acceptable_rows)
         job->status = STORE_REFUSED;
     else if (fenced(process->world, batch, job))
         job->status = STORE_FENCED;
     else
-        write_batch(process, batch);
-    process->streamed.count = 0;
+        write_batch(process, link, batch);
+    link->streamed.count = 0;
+    link->in_transaction = false;
 }

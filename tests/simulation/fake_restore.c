@@ -160,10 +160,11 @@ static void end_former_owner(struct process *process, const struct store_lane *l
     struct world *world = process->world;
     const struct sim_offset *row = &world->database.offsets[0][lane->lane];
     struct process *former = &world->processes[row->owner];
-    if (!row->exists || former == process || !former->alive || !former->connected || !former->job)
+    bool busy = former->links[0].job || former->links[1].job;
+    if (!row->exists || former == process || !former->alive || !busy)
         return;
     if (fault_strikes(world, FAULT_BACKEND_ENDED, 0.5))
-        sim_store_end_backend(former);
+        sim_store_end_backends(former);
 }
 
 void sim_store_take_lane(struct process *process, struct store_lane *lane)

@@ -5,7 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void read_facts(struct process *process, struct store_job *job)
+static void roll_back(struct sim_link *link)
+{
+    link->streamed.count = 0;
+    link->in_transaction = false;
+}
+
+/* Nothing is under way on any link: all that had broken are made anew. */
+static void recover(struct process *process, struct store_job *job)
 {
     for (size_t i = 0; i < job->fact_count; i++) {
         struct store_fact *fact = &job->facts[i];
@@ -16,7 +23,10 @@ static void read_facts(struct process *process, struct store_job *job)
     }
     job->store_went_back = process->timeline != process->world->timeline;
     process->timeline = process->world->timeline;
-    process->connected = true;
+    for (int i = 0; i < STORE_LINKS; i++) {
+        roll_back(&process->links[i]);
+        process->links[i].connected = true;
+    }
 }
 
 static void do_job(struct process *process, struct store_job *job)
@@ -29,6 +39,9 @@ static void do_job(struct process *process, struct store_job *job)
         if (!sim_store_stream(process, job))
             job->status = STORE_REFUSED;
         break;
+    case STORE_GIVE_UP:
+        roll_back(&process->links[job->link]);
+        break;
     case STORE_TAKEOVER:
         for (size_t i = 0; i < job->lane_count; i++)
             sim_store_take_lane(process, &job->lanes[i]);
@@ -36,7 +49,7 @@ static void do_job(struct process *process, struct store_job *job)
         sim_repartition_former(&process->world->database, job);
         break;
     case STORE_RECOVER:
-        read_facts(process, job);
+        recover(process, job);
         break;
     case STORE_CATALOGUE:
         sim_store_read_settings(process, job);
@@ -52,12 +65,17 @@ static bool writes(const struct store_job *job)
     return job->kind == STORE_COMMIT || job->kind == STORE_STREAM || job->kind == STORE_TAKEOVER;
 }
 
+/* One connection breaks, or all do. */
 static void lose(struct process *process, struct store_job *job, const char *why)
 {
+    bool all = random_chance(&process->world->random, 0.5);
     job->status = STORE_LOST;
     snprintf(job->detail, sizeof job->detail, "%s", why);
-    process->connected = false;
-    process->streamed.count = 0;
+    for (int i = 0; i < STORE_LINKS; i++)
+        if (all || i == job->link) {
+            process->links[i].connected = false;
+            roll_back(&process->links[i]);
+        }
 }
 
 /* A job that was done, but whose answer is lost, leaves nothing for the engine. */
@@ -76,28 +94,51 @@ static void forget_answer(struct store_job *job)
     job->store_went_back = false;
 }
 
-static void finish_job(struct process *process)
+static void finish_job(struct process *process, struct sim_link *link)
 {
-    struct store_job *job = process->job;
+    struct store_job *job = link->job;
     struct world *world = process->world;
     job->status = STORE_DONE;
-    if (world->now_us < world->database_back_us || (!process->connected && job->kind != STORE_RECOVER)) {
+    if (world->now_us < world->database_back_us || (!link->connected && job->kind != STORE_RECOVER)) {
         lose(process, job, "the connection broke");
-    } else if (process->job_fate == JOB_LOST_BEFORE) {
+    } else if (link->fate == JOB_LOST_BEFORE) {
         lose(process, job, "the connection breaks");
     } else if (world->now_us < world->disk_full_until_us && writes(job)) {
         lose(process, job, "No space left on device");
-    } else if (process->job_fate == JOB_FATAL && job->kind == STORE_COMMIT) {
-        process->streamed.count = 0;
+    } else if (link->fate == JOB_FATAL && job->kind == STORE_COMMIT) {
+        roll_back(link);
         job->status = STORE_FATAL;
         snprintf(job->detail, sizeof job->detail, "another table refuses");
     } else {
         do_job(process, job);
-        if (process->job_fate == JOB_LOST_AFTER &&
-            (job->kind == STORE_COMMIT || job->kind == STORE_TAKEOVER)) {
+        if (link->fate == JOB_LOST_AFTER && (job->kind == STORE_COMMIT || job->kind == STORE_TAKEOVER)) {
             forget_answer(job);
             lose(process, job, "the connection broke at the end");
         }
+    }
+}
+
+static bool done_alone(enum store_job_kind kind)
+{
+    return kind == STORE_TAKEOVER || kind == STORE_RECOVER || kind == STORE_SEED;
+}
+
+/* What store.h asks of who submits. */
+static void check_order(struct process *process, const struct store_job *job)
+{
+    for (int i = 0; i < STORE_LINKS; i++) {
+        const struct sim_link *link = &process->links[i];
+        enum store_job_kind other = link->job ? link->job->kind : STORE_STREAM;
+        if (link->job && i == job->link)
+            world_fail(process->world, "a link is given a job while it has one");
+        if (done_alone(other) || (done_alone(job->kind) && link->job))
+            world_fail(process->world, "a job that is done alone meets another");
+        if (done_alone(job->kind) && job->kind != STORE_RECOVER && link->in_transaction)
+            world_fail(process->world, "a job that is done alone meets a transaction");
+        if ((job->kind == STORE_COMMIT && other == STORE_COMMIT) ||
+            (job->kind == STORE_COMMIT && other == STORE_CATALOGUE) ||
+            (job->kind == STORE_CATALOGUE && other == STORE_COMMIT))
+            world_fail(process->world, "a commit meets another, or a look at the catalogue");
     }
 }
 
@@ -105,63 +146,85 @@ static void submit(void *self, struct store_job *job)
 {
     struct process *process = self;
     struct world *world = process->world;
-    process->job = job;
-    process->job_began_us = world->now_us;
-    process->job_done_us = world->now_us + 500 + (int64_t)random_below(&world->random, 30000);
+    struct sim_link *link = &process->links[job->link];
+    check_order(process, job);
+    link->job = job;
+    link->began_us = world->now_us;
+    link->done_us = world->now_us + 500 + (int64_t)random_below(&world->random, 30000);
     if (fault_strikes(world, FAULT_SLOW_JOB, 0.02))
-        process->job_done_us += (int64_t)random_below(&world->random, 3 * WORLD_SECOND_US);
-    process->job_fate = JOB_WELL;
+        link->done_us += (int64_t)random_below(&world->random, 3 * WORLD_SECOND_US);
+    link->fate = JOB_WELL;
     if (fault_strikes(world, FAULT_LOST_BEFORE, 0.02))
-        process->job_fate = JOB_LOST_BEFORE;
+        link->fate = JOB_LOST_BEFORE;
     else if (fault_strikes(world, FAULT_LOST_AFTER, 0.02))
-        process->job_fate = JOB_LOST_AFTER;
+        link->fate = JOB_LOST_AFTER;
     else if (fault_strikes(world, FAULT_FATAL, 0.002))
-        process->job_fate = JOB_FATAL;
+        link->fate = JOB_FATAL;
+}
+
+/* Of two that are done, the one that was done first. */
+static struct sim_link *next_done(struct process *process)
+{
+    struct sim_link *next = NULL;
+    for (int i = 0; i < STORE_LINKS; i++) {
+        struct sim_link *link = &process->links[i];
+        if (link->job && process->world->now_us >= link->done_us && (!next || link->done_us < next->done_us))
+            next = link;
+    }
+    return next;
 }
 
 static struct store_job *poll(void *self)
 {
     struct process *process = self;
-    struct store_job *job = process->job;
-    if (!job || process->world->now_us < process->job_done_us)
+    struct sim_link *link = next_done(process);
+    if (!link)
         return NULL;
+    struct store_job *job = link->job;
     if (job->status != STORE_LOST) /* else its backend was ended meanwhile */
-        finish_job(process);
-    process->job = NULL;
+        finish_job(process, link);
+    link->job = NULL;
     return job;
 }
 
 struct store sim_store_port(struct process *process)
 {
-    process->connected = true;
     process->timeline = process->world->timeline;
-    process->streamed.count = 0;
+    for (int i = 0; i < STORE_LINKS; i++) {
+        process->links[i].connected = true;
+        roll_back(&process->links[i]);
+    }
     return (struct store){submit, poll, process};
 }
 
-/* The batch is the dying pipeline's: so this comes before the pipeline is freed. */
+/* The batches are the dying pipeline's: so this comes before the pipeline is freed. */
 void sim_store_disconnect(struct process *process)
 {
-    struct store_job *job = process->job;
-    if (job && job->status != STORE_LOST && random_chance(&process->world->random, 0.5))
-        finish_job(process);
-    pipeline_abandon(process->pipeline, job);
-    process->job = NULL;
-    process->streamed.count = 0;
+    for (int i = 0; i < STORE_LINKS; i++) {
+        struct sim_link *link = &process->links[i];
+        if (link->job && link->job->status != STORE_LOST && random_chance(&process->world->random, 0.5))
+            finish_job(process, link);
+        pipeline_abandon(process->pipeline, link->job);
+        link->job = NULL;
+        roll_back(link);
+    }
 }
 
 /* The next owner does so. A commit that is under way is done, or is not; either way nobody is told. */
-void sim_store_end_backend(struct process *process)
+void sim_store_end_backends(struct process *process)
 {
-    struct store_job *job = process->job;
-    if (job && job->status != STORE_LOST) {
-        if (job->kind == STORE_COMMIT && random_chance(&process->world->random, 0.5))
-            finish_job(process);
-        forget_answer(job);
-        lose(process, job, "terminating connection due to administrator command");
+    for (int i = 0; i < STORE_LINKS; i++) {
+        struct sim_link *link = &process->links[i];
+        if (link->job && link->job->status != STORE_LOST) {
+            if (link->job->kind == STORE_COMMIT && random_chance(&process->world->random, 0.5))
+                finish_job(process, link);
+            forget_answer(link->job);
+            lose(process, link->job, "terminating connection due to administrator command");
+        }
+        link->connected = false;
+        roll_back(link);
     }
-    process->connected = false;
-    world_trace(process->world, "process %d's backend is ended", process->number);
+    world_trace(process->world, "process %d's backends are ended", process->number);
 }
 
 bool sim_store_lag(struct world *world)
@@ -183,10 +246,12 @@ void sim_store_fail_over(struct world *world)
     world->timeline++;
     for (int i = 0; i < world->process_count; i++) {
         struct process *process = &world->processes[i];
-        if (process->job)
-            process->job_fate = JOB_LOST_BEFORE;
-        process->connected = false;
-        process->streamed.count = 0;
+        for (int l = 0; l < STORE_LINKS; l++) {
+            if (process->links[l].job)
+                process->links[l].fate = JOB_LOST_BEFORE;
+            process->links[l].connected = false;
+            roll_back(&process->links[l]);
+        }
     }
     world_trace(world, "the replica is PostgreSQL now");
 }

@@ -259,7 +259,8 @@ static void free_world(struct world *world)
         if (process->alive)
             process_kill(process);
         sim_source_free(&process->source);
-        table_free(&process->streamed);
+        for (int l = 0; l < STORE_LINKS; l++)
+            table_free(&process->links[l].streamed);
     }
     for (int t = 0; t < WORLD_TOPICS; t++)
         for (int i = 0; i < WORLD_PARTITIONS; i++)

@@ -73,7 +73,7 @@ void sim_flags_free(struct world *world);
 /* fake_store.c, fake_commit.c, fake_restore.c, fake_ceilings.c */
 struct store sim_store_port(struct process *process);
 void sim_store_disconnect(struct process *process); /* it died: what is under way may or may not be done */
-void sim_store_end_backend(struct process *process);
+void sim_store_end_backends(struct process *process);
 bool sim_store_lag(struct world *world); /* the replica falls behind, and is promoted soon; false: it lags */
 void sim_store_fail_over(struct world *world);
 bool sim_store_stream(struct process *process, struct store_job *job);

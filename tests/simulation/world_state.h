@@ -8,6 +8,17 @@
 
 enum job_fate { JOB_WELL, JOB_LOST_BEFORE, JOB_LOST_AFTER, JOB_FATAL };
 
+/* A connection to PostgreSQL. */
+struct sim_link {
+    struct store_job *job; /* under way */
+    int64_t began_us, done_us;
+    enum job_fate fate;
+    bool connected;
+    bool in_transaction;   /* of a batch */
+    uint64_t batch;        /* which */
+    struct table streamed; /* struct sim_event: its rows */
+};
+
 struct process {
     struct world *world;
     int number;
@@ -20,13 +31,9 @@ struct process {
     struct sim_source source;
     struct sim_tail tails[WORLD_PARTITIONS];
     int64_t flags_landed_us; /* messages of one producer keep their order */
-    struct store_job *job;   /* with the store */
-    int64_t job_began_us, job_done_us;
-    enum job_fate job_fate;
-    struct table streamed; /* struct sim_event: rows of the open transaction */
-    uint64_t streamed_batch;
-    bool connected;
-    int timeline; /* of the server when it connected */
+    struct sim_link links[STORE_LINKS];
+    int64_t commit_began_us; /* the last one */
+    int timeline;            /* of the server when they connected */
     int64_t incarnation;
 };
 

@@ -264,17 +264,28 @@ static void do_job(struct store_job *job)
 static void store_submit(void *self, struct store_job *job)
 {
     (void)self;
-    world.job = job;
+    world.under_way[job->link] = job;
+}
+
+static struct store_job *next_answered(void)
+{
+    for (size_t i = 0; i < STORE_LINKS; i++) {
+        struct store_job *job = world.under_way[i];
+        if (!job || world.silent[job->kind])
+            continue;
+        world.under_way[i] = NULL;
+        return job;
+    }
+    return NULL;
 }
 
 static struct store_job *store_poll(void *self)
 {
     WELL_FED;
     (void)self;
-    struct store_job *job = world.job;
-    if (!job || world.silent[job->kind])
+    struct store_job *job = next_answered();
+    if (!job)
         return NULL;
-    world.job = NULL;
     if (world.before)
         world.before(job);
     job->status = world.answers[job->kind];
@@ -287,6 +298,14 @@ static struct store_job *store_poll(void *self)
     if (world.after)
         world.after(job);
     return job;
+}
+
+struct store_job *job_under_way(enum store_job_kind kind)
+{
+    for (size_t i = 0; i < STORE_LINKS; i++)
+        if (world.under_way[i] && world.under_way[i]->kind == kind)
+            return world.under_way[i];
+    return NULL;
 }
 
 /* --- flags --- */
@@ -460,7 +479,10 @@ void with_ceilings(int64_t generation)
 
 void end(void)
 {
-    pipeline_abandon(world.engine, world.job);
+    for (size_t i = 0; i < STORE_LINKS; i++) {
+        pipeline_abandon(world.engine, world.under_way[i]);
+        world.under_way[i] = NULL;
+    }
     pipeline_free(world.engine);
 }
 

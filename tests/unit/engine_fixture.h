@@ -68,7 +68,7 @@ extern struct world {
     bool adopts_seals;                            /* a lane that is taken over has adopted them */
     struct ceiling_catalogue *(*catalogue)(void); /* NULL: no ceilings */
     int64_t catalogue_generation, lane_generation;
-    struct store_job *job;                     /* under way */
+    struct store_job *under_way[STORE_LINKS];
     enum store_status answers[STORE_SEED + 1]; /* to the next job of a kind */
     bool silent[STORE_SEED + 1];               /* does not answer that kind at all */
     size_t jobs[STORE_SEED + 1];               /* done, whatever the answer */
@@ -114,7 +114,8 @@ enum lane_phase phase(int32_t lane);
 bool noted(const char *part);
 void forget_notes(void);
 
-void fake_commit(const struct batch *batch);  /* the store writes the rows of lanes */
-void *fake_zeroed(size_t count, size_t size); /* as the engine allocates */
+struct store_job *job_under_way(enum store_job_kind kind); /* NULL: none of that kind */
+void fake_commit(const struct batch *batch);               /* the store writes the rows of lanes */
+void *fake_zeroed(size_t count, size_t size);              /* as the engine allocates */
 
 #endif

@@ -228,7 +228,7 @@ static void until_flags_are_about_to_be_committed(void)
     }
     world.silent[STORE_COMMIT] = true;
     turns(150);
-    ck_assert_int_eq((int)world.job->kind, STORE_COMMIT);
+    ck_assert_ptr_nonnull(job_under_way(STORE_COMMIT));
     ck_assert_uint_eq(sent_in("\"state\":\"active\""), CUSTOMERS);
     world.silent[STORE_COMMIT] = false;
 }
@@ -263,8 +263,8 @@ static void until_a_late_event_is_about_to_be_accepted(void)
     put(0, 0, "ann", late);
     world.silent[STORE_COMMIT] = true;
     turns(150);
-    ck_assert_int_eq((int)world.job->kind, STORE_COMMIT);
-    ck_assert_uint_eq(world.job->batch->sealed_count, 1);
+    ck_assert_ptr_nonnull(job_under_way(STORE_COMMIT));
+    ck_assert_uint_eq(job_under_way(STORE_COMMIT)->batch->sealed_count, 1);
     world.silent[STORE_COMMIT] = false;
 }
 

@@ -66,7 +66,7 @@ def quantile(ordered, part):
 
 
 class Waits:
-    """What a backend was seen waiting for: counts of looks. "CPU": for nothing."""
+    """What backends were seen waiting for: counts of looks. "CPU": for nothing."""
 
     def __init__(self):
         self._seen = collections.Counter()

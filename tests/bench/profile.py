@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""make profile: where a drain spends its time, by thread and function: usagebox and the PostgreSQL backend that it writes
+"""make profile: where a drain spends its time, by thread and function: usagebox and the PostgreSQL backends that it writes
 through. Wants perf (Debian: linux-perf)."""
 import argparse
 import os
@@ -30,7 +30,7 @@ def arguments():
 
 
 class Profiled(Throughput):
-    """A drain with perf attached to the process and its backend as soon as both are known."""
+    """A drain with perf attached to the process and its backends as soon as they are known."""
 
     perf_data = None  # the first drain, which makes the rows, is not looked at
 
@@ -38,10 +38,11 @@ class Profiled(Throughput):
         if not self.perf_data:
             return super()._await_drained(cursor, process, waits)
 
-        def backend():
-            cursor.execute("SELECT max(backend_pid) FROM consumer_offset")
-            return cursor.fetchone()[0]
-        pids = f"{process.pid},{wait_until(backend, 60, 'a backend')}"
+        def backends():
+            cursor.execute("SELECT max(backend_pid), max(second_backend_pid) FROM consumer_offset")
+            pids = cursor.fetchone()
+            return pids if all(pids) else None
+        pids = ",".join(map(str, (process.pid, *wait_until(backends, 60, "two backends"))))
         with subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", "2000", "-p", pids, "-o", self.perf_data]) as perf:
             try:
                 return super()._await_drained(cursor, process, waits)

@@ -54,11 +54,11 @@ def print_flat(title, figures):
 
 
 def print_waits(name, figures):
-    """Of the last round: what each thread did with its time, and what PostgreSQL's backend waited for."""
+    """Of the last round: what each thread did with its time, and what PostgreSQL's backends waited for."""
     say(f"\n{name}: share of the time that each thread ran, queued for a core, slept")
     for thread, (ran, queued, slept) in figures["threads"].items():
         say(f"  {ran:8.0%} {queued:8.0%} {slept:8.0%}  {thread}")
-    say("  the backend: " + ", ".join(f"{what} {share:.0%}" for what, share in figures["backend_waits"].items()))
+    say("  the backends: " + ", ".join(f"{what} {share:.0%}" for what, share in figures["backend_waits"].items()))
 
 
 def print_latency(figures):

@@ -403,12 +403,13 @@ END_TEST
 /* COMMIT of a transaction that failed succeeds, too. */
 START_TEST(a_commit_that_rolled_back_is_none)
 {
-    struct pg *pg = &store->pg;
-    ck_assert_msg(store_connect(store) && store_begin(store, "BEGIN"), "%s", pg->failure.detail);
+    struct store_link *link = &store->links[0];
+    struct pg *pg = &link->pg;
+    ck_assert_msg(store_connect(link) && store_begin(link, "BEGIN"), "%s", pg->failure.detail);
     ck_assert(!pg_run(pg, "SELECT 1 / 0"));
-    ck_assert(!store_end(store));
+    ck_assert(!store_end(link));
     ck_assert_msg(strstr(pg->failure.detail, "rolled"), "%s", pg->failure.detail);
-    ck_assert(store_begin(store, "BEGIN") && store_end(store));
+    ck_assert(store_begin(link, "BEGIN") && store_end(link));
 }
 END_TEST
 

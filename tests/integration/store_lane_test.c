@@ -14,7 +14,8 @@ START_TEST(an_owner_that_was_followed_is_fenced)
     struct store_job job;
     take(store, 20, &before);
     /* as if the old owner's connection could not be ended */
-    run_sql("UPDATE consumer_offset SET backend_pid = NULL WHERE kafka_partition = 20");
+    run_sql("UPDATE consumer_offset SET backend_pid = NULL, second_backend_pid = NULL WHERE kafka_partition "
+            "= 20");
     take(young, 20, &after);
     ck_assert_int_gt(after.lane.epoch, before.lane.epoch);
     open_batch(batch, &before);

@@ -51,7 +51,7 @@ def test_every_statement_of_a_batch_names_the_customer_or_one_lane(make_scene, s
     scene = make_scene(partitions=3).migrate()
     scene.query(f"ALTER DATABASE {scene.database.name} SET log_statement = 'all'")
     batches_of_all_kinds(scene)
-    pids = {row.backend_pid for row in scene.query("SELECT DISTINCT backend_pid FROM consumer_offset")}
+    pids = {pid for row in scene.query("SELECT DISTINCT backend_pid, second_backend_pid FROM consumer_offset") for pid in row}
     statements = statements_of(stack.logs()["PostgreSQL"].read_text(), pids)
     of_kind = {}
     for statement in statements:

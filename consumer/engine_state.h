@@ -57,7 +57,8 @@ struct pipeline {
     size_t lane_count;
     int32_t unmade[ENGINE_UNMADE_LIMIT]; /* assigned lanes that there was no memory for */
     size_t unmade_count;
-    int64_t unmade_at_us; /* when they are tried again */
+    int64_t unmade_at_us;    /* when they are tried again */
+    int64_t gather_until_us; /* lanes that came together wait for each other */
     bool assignment_new;
     bool revoking;
     int64_t revoke_by_us;

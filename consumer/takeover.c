@@ -8,6 +8,7 @@
 
 #define BACKOFF_FIRST_US (ENGINE_SECOND_US / 4)
 #define BACKOFF_LAST_US (30 * ENGINE_SECOND_US)
+#define GATHER_US (3 * ENGINE_SECOND_US / 10)
 
 static bool wholly_assigned(const struct pipeline *p, const struct source_event *event, int32_t number)
 {
@@ -80,6 +81,7 @@ static void take_unmade(struct pipeline *p)
 void takeover_assigned(struct pipeline *p, const struct source_event *event)
 {
     p->consume_asked = true;
+    p->gather_until_us = p->steady_us + GATHER_US;
     for (size_t i = 0; i < event->assigned_count; i++) {
         int32_t number = event->assigned[i].partition;
         if (!wholly_assigned(p, event, number)) {
@@ -250,9 +252,20 @@ static size_t count_taking(const struct pipeline *p)
     return count;
 }
 
+/* Lanes that come together go on together, but none waits long: each takeover closes the batch of those that
+ * run already, and with each further lane that is to be consumed the source begins anew with all of them. */
+static bool gathers(const struct pipeline *p, enum lane_phase phase)
+{
+    for (size_t i = 0; p->steady_us < p->gather_until_us && i < p->lane_count; i++)
+        if (p->lanes[i] && p->lanes[i]->assigned && p->lanes[i]->phase == phase)
+            return true;
+    return false;
+}
+
 bool takeover_waits(const struct pipeline *p)
 {
-    return count_taking(p) > 0 && !(p->links[0].job && p->links[0].job->kind == STORE_TAKEOVER);
+    return count_taking(p) > 0 && !gathers(p, LANE_READING_FLAGS) &&
+           !(p->links[0].job && p->links[0].job->kind == STORE_TAKEOVER);
 }
 
 void takeover_advance(struct pipeline *p)
@@ -300,7 +313,7 @@ static int32_t lane_partition_count(struct pipeline *p, struct lane *lane)
 struct store_job *takeover_job(struct pipeline *p)
 {
     size_t count = count_taking(p);
-    if (count == 0 || p->revoking || !batching_idle(p))
+    if (count == 0 || gathers(p, LANE_READING_FLAGS) || p->revoking || !batching_idle(p))
         return NULL;
     struct store_job *job = settle_new_job(p, STORE_TAKEOVER);
     if (!job || !(job->lanes = calloc(count, sizeof *job->lanes))) {
@@ -448,6 +461,7 @@ static void all_taken(struct pipeline *p, struct store_job *job)
 
 void takeover_done(struct pipeline *p, struct store_job *job)
 {
+    p->gather_until_us = p->steady_us + GATHER_US;
     if (job->status == STORE_DONE)
         all_taken(p, job);
     former_release(job->former);
@@ -466,6 +480,8 @@ void takeover_done(struct pipeline *p, struct store_job *job)
 
 void takeover_consume(struct pipeline *p)
 {
+    if (gathers(p, LANE_CHECKING))
+        return;
     size_t count = 0;
     struct source_position *positions =
         arena_alloc(p->scratch, (p->lane_count * p->options.topic_count + 1) * sizeof *positions);

@@ -230,6 +230,69 @@ START_TEST(a_lane_does_not_run_without_the_ceilings_that_it_had_adopted)
 }
 END_TEST
 
+/* --- lanes that come together --- */
+
+static void leave_unanswered(int32_t lane)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < world.probe_count; i++)
+        if (world.probes[i].partition != lane)
+            world.probes[kept++] = world.probes[i];
+    world.probe_count = kept;
+}
+
+static void turns_without_answer(int count, int32_t lane)
+{
+    while (count-- > 0) {
+        turns(1);
+        leave_unanswered(lane);
+    }
+}
+
+START_TEST(lanes_that_come_together_are_taken_over_and_consumed_together)
+{
+    struct pipeline_options options = default_options();
+    run_lanes(&options, LANES);
+    ck_assert_int_eq(phase(LANES - 1), LANE_RUNNING);
+    ck_assert_uint_eq(world.jobs[STORE_TAKEOVER], 1);
+    ck_assert_uint_eq(world.generation, 2); /* nothing at first, then all */
+    ck_assert_uint_eq(world.consumed_count, LANES);
+}
+END_TEST
+
+START_TEST(a_lane_is_not_kept_from_a_takeover_for_long_by_another)
+{
+    struct pipeline_options options = default_options();
+    world.partition_count = 2;
+    begin(&options);
+    assign(2);
+    turns_without_answer(20, 1);
+    ck_assert_uint_eq(world.jobs[STORE_TAKEOVER], 0);
+    turns_without_answer(30, 1);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert_int_eq(phase(1), LANE_READING_FLAGS);
+}
+END_TEST
+
+START_TEST(a_lane_is_not_kept_from_its_records_for_long_by_another)
+{
+    struct pipeline_options options = default_options();
+    world.partition_count = 2;
+    put_event(0, 0, "ann", "e1", 1);
+    begin(&options);
+    assign(2);
+    while (world.jobs[STORE_TAKEOVER] == 0)
+        turns(1);
+    leave_unanswered(1);
+    turns_without_answer(20, 1);
+    ck_assert_int_eq(phase(0), LANE_RUNNING);
+    ck_assert_int_eq(partition(0).position, 0);
+    turns_without_answer(20, 1);
+    ck_assert_int_eq(phase(1), LANE_CHECKING);
+    ck_assert_int_eq(partition(0).position, 1);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, NULL, teardown);
@@ -245,6 +308,9 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_lane_whose_offset_was_moved_meanwhile_is_restored_and_not_continued);
     tcase_add_test(tests, the_answer_to_an_earlier_takeover_is_not_taken_for_state_that_was_dropped);
     tcase_add_test(tests, a_lane_does_not_run_without_the_ceilings_that_it_had_adopted);
+    tcase_add_test(tests, lanes_that_come_together_are_taken_over_and_consumed_together);
+    tcase_add_test(tests, a_lane_is_not_kept_from_a_takeover_for_long_by_another);
+    tcase_add_test(tests, a_lane_is_not_kept_from_its_records_for_long_by_another);
 }
 
 int main(void)

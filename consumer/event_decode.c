@@ -312,10 +312,15 @@ static enum refusal read_header_id(struct decoder *decoder, struct text id, stru
 
 static enum refusal read_event_id(struct decoder *decoder, struct event *event)
 {
-    const struct record *record = decoder->record;
+    struct record_headers headers;
     enum refusal reason = read_optional(decoder, FIELD_EVENT_ID, 1, ID_LIMIT_BYTES, &event->event_id);
-    for (size_t i = 0; reason == REFUSAL_NONE && i < record->header_count; i++) {
-        const struct record_header *header = &record->headers[i];
+    /* An id in a header would have to be the same: for that, no sign of one is enough. */
+    if (event->event_id.length > 0 && record_seems_bare(decoder->record))
+        return reason;
+    if (reason == REFUSAL_NONE && !record_headers(decoder->record, &headers))
+        return refuse_no_memory(decoder);
+    for (size_t i = 0; reason == REFUSAL_NONE && i < headers.count; i++) {
+        const struct record_header *header = &headers.list[i];
         if (header->value.bytes && text_equal(header->name, TEXT("event_id")))
             reason = read_header_id(decoder, header->value, event);
     }
@@ -410,11 +415,11 @@ static enum refusal read_quantity(struct decoder *decoder, struct event *event)
 }
 
 /* A dead letter that is replayed brings its first record's timestamp along. */
-static const struct text *replayed_time(const struct record *record)
+static const struct text *replayed_time(const struct record_headers *headers)
 {
-    for (size_t i = 0; i < record->header_count; i++)
-        if (record->headers[i].value.bytes && text_equal(record->headers[i].name, TEXT("usagebox_time")))
-            return &record->headers[i].value;
+    for (size_t i = 0; i < headers->count; i++)
+        if (headers->list[i].value.bytes && text_equal(headers->list[i].name, TEXT("usagebox_time")))
+            return &headers->list[i].value;
     return NULL;
 }
 
@@ -433,10 +438,13 @@ static bool read_replayed_time(struct text text, int64_t *time_ms)
 static enum refusal default_time(struct decoder *decoder, struct event *event)
 {
     int64_t time_ms = decoder->record->time_ms;
-    const struct text *replayed = replayed_time(decoder->record);
+    struct record_headers headers;
     event->time_defaulted = true;
     if (event->kind != EVENT_USAGE)
         return refuse_missing(decoder, FIELD_TIMESTAMP, "the timestamp of the event that is corrected");
+    if (!record_headers(decoder->record, &headers))
+        return refuse_no_memory(decoder);
+    const struct text *replayed = replayed_time(&headers);
     if (!replayed && time_ms < 0)
         return refuse_missing(decoder, FIELD_TIMESTAMP, "one, as the record has none either");
     if ((replayed && !read_replayed_time(*replayed, &time_ms)) ||

@@ -151,19 +151,22 @@ static char *put_header(char *out, const struct record_header *header)
 
 static struct text render_headers(struct arena *arena, const struct record *record)
 {
+    struct record_headers headers;
     size_t bound = 2;
-    for (size_t i = 0; i < record->header_count; i++)
-        bound += header_bound(&record->headers[i]);
+    if (!record_headers(record, &headers))
+        return (struct text){NULL, 0};
+    for (size_t i = 0; i < headers.count; i++)
+        bound += header_bound(&headers.list[i]);
     assert(bound <= UINT32_MAX);
     char *bytes = arena_alloc(arena, bound);
     if (!bytes)
         return (struct text){NULL, 0};
     char *end = bytes;
     *end++ = '[';
-    for (size_t i = 0; i < record->header_count; i++) {
+    for (size_t i = 0; i < headers.count; i++) {
         if (i > 0)
             *end++ = ',';
-        end = put_header(end, &record->headers[i]);
+        end = put_header(end, &headers.list[i]);
     }
     *end++ = ']';
     return (struct text){bytes, (uint32_t)(end - bytes)};

@@ -74,6 +74,30 @@ def test_the_same_event_counts_once_however_it_comes_again(scene):
     assert scene.query("SELECT reason FROM dead_letter") == [("wrong_partition",)]
 
 
+@pytest.mark.parametrize("compression", ["none", "lz4"])
+def test_an_id_in_a_header_counts_and_must_be_the_values_own(scene, compression):
+    """Each beside others without headers, in one batch of the producer's."""
+    scene.migrate()
+    alone, own, other = {"quantity": 1}, {"event_id": "own", "quantity": 2}, {"event_id": "other", "quantity": 4}
+    plain = [{"event_id": f"plain-{n}", "quantity": 100} for n in range(5)]
+    producer = scene.topics.producer(**{"compression.type": compression, "linger.ms": 100})
+    for fields, headers in ((plain[0], ()), (alone, [("event_id", b"alone")]), (plain[1], ()), (own, [("event_id", b"own")]),
+                            (plain[2], ()), (other, [("event_id", b"another")]), (plain[3], ()),
+                            ({**own, "quantity": 8, "event_id": "traced"}, [("trace", b"x"), ("none", None)]), (plain[4], ()),
+                            ({**other, "event_id": "last"}, [("trace", b"x" * 100), ("event_id", b"another")])):
+        producer.send({"customer_id": "acme-co", "meter": "tokens", "timestamp": int(time.time() * 1000), **fields},
+                      headers=headers)
+    records = producer.flush()
+    scene.usagebox.start()
+    scene.wait_consumed()
+    counted = {row.event_id: row.quantity for row in scene.query("SELECT event_id, quantity FROM usage_event")}
+    assert counted == {"alone": 1, "own": 2, "traced": 8, **{event["event_id"]: 100 for event in plain}}
+    dead = scene.query("SELECT reason, headers FROM dead_letter ORDER BY kafka_offset")
+    assert [(row.reason, [name for name, _ in json.loads(row.headers)]) for row in dead] == \
+        [("conflicting_field", ["event_id"]), ("conflicting_field", ["trace", "event_id"])]
+    assert_counted_once(scene, records)
+
+
 def test_at_its_memory_limit_intake_goes_slow_and_finds_repeats_all_the_same(make_scene):
     scene = make_scene(config={"dedupe": {"memory_limit": "1MiB"}}).migrate()
     events = [{"event_id": f"e{i}", "customer_id": f"c{i % 50}", "meter": "m", "quantity": 1} for i in range(60_000)]

@@ -216,6 +216,27 @@ START_TEST(a_dead_letter_keeps_its_bytes_untouched)
 }
 END_TEST
 
+static bool give_one_header(void *has_memory, const struct record *record, struct record_headers *headers)
+{
+    *headers = (struct record_headers){record->kept, 1};
+    return *(bool *)has_memory;
+}
+
+START_TEST(a_dead_letters_headers_are_asked_of_who_keeps_them)
+{
+    struct record_header header = {TEXT("event_id"), TEXT("x1")};
+    bool has_memory = false;
+    struct record_keeper keeper = {.headers = give_one_header, .self = &has_memory};
+    struct record record = {
+        .partition = 1, .offset = 9, .value = TEXT("not json"), .keeper = &keeper, .kept = &header};
+    ck_assert(!batch_dead(batch, &secret, 1, &record, REFUSAL_NOT_JSON, "why"));
+    ck_assert_uint_eq(batch->dead_letter_count, 0);
+    has_memory = true;
+    ck_assert(batch_dead(batch, &secret, 1, &record, REFUSAL_NOT_JSON, "why"));
+    ck_assert(text_equal(batch->dead_letters[0].headers, TEXT("[[\"event_id\",\"eDE=\"]]")));
+}
+END_TEST
+
 START_TEST(a_dead_letter_outlives_the_record)
 {
     char key[] = "k1", value[] = "not json", name[] = "event_id", header[] = "x1";
@@ -490,6 +511,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, an_event_of_a_sealed_day_waits_with_all_that_it_needs);
     tcase_add_test(tests, the_stores_answer_counts_a_sealed_event_exactly_once);
     tcase_add_test(tests, a_dead_letter_keeps_its_bytes_untouched);
+    tcase_add_test(tests, a_dead_letters_headers_are_asked_of_who_keeps_them);
     tcase_add_test(tests, a_dead_letter_outlives_the_record);
     tcase_add_test(tests, what_may_not_be_new_any_more_is_a_repeat_or_a_dead_letter);
     tcase_add_test(tests, a_missing_key_or_value_is_not_an_empty_one);

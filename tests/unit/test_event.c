@@ -344,6 +344,78 @@ START_TEST(event_id_may_stand_in_a_header)
 }
 END_TEST
 
+/* A keeper that counts how often it is asked. */
+struct counting_keeper {
+    struct record_keeper keeper;
+    size_t asked;
+    bool starved;
+};
+
+static bool count_asking(void *self, const struct record *record, struct record_headers *found)
+{
+    struct counting_keeper *counting = self;
+    counting->asked++;
+    *found = (struct record_headers){record->kept, 2};
+    return !counting->starved;
+}
+
+static bool no_sign(const struct record *record)
+{
+    (void)record;
+    return true;
+}
+
+static bool some_sign(const struct record *record)
+{
+    (void)record;
+    return false;
+}
+
+/* How often a record's keeper is asked as it is decoded. */
+static size_t asked_for(const char *json, bool (*seems_bare)(const struct record *), enum refusal expected)
+{
+    struct counting_keeper counting = {{count_asking, seems_bare, &counting}, 0, false};
+    struct record record = {
+        .time_ms = NOW_US / 1000, .value = text_of(json), .keeper = &counting.keeper, .kept = headers};
+    enum refusal reason = event_decode(decoder, &record, NOW_US, &event);
+    ck_assert_msg(reason == expected, "%s: %s", refusal_names[reason], decoder_detail(decoder));
+    return counting.asked;
+}
+
+START_TEST(headers_are_asked_for_only_where_they_may_matter)
+{
+    static const char whole[] = EVENT("\"timestamp\":1795339800");
+    static const char timeless[] = QUANTITY("1");
+    static const char nameless[] =
+        "{\"customer_id\":\"a\",\"meter\":\"m\",\"quantity\":1,\"timestamp\":1795339800}";
+    headers[0] = (struct record_header){TEXT("event_id"), TEXT("e2")};
+    headers[1] = (struct record_header){TEXT("usagebox_time"), TEXT("1795339790000")};
+    ck_assert_uint_eq(asked_for(whole, no_sign, REFUSAL_NONE), 0);
+    ck_assert_uint_eq(asked_for(whole, some_sign, REFUSAL_CONFLICTING_FIELD), 1);
+    ck_assert_uint_eq(asked_for(nameless, no_sign, REFUSAL_NONE), 1);
+    assert_text(event.event_id, "e2");
+    ck_assert_uint_eq(asked_for(timeless, no_sign, REFUSAL_NONE), 1);
+    ck_assert_int_eq(event.time_us, NOW_US - 10 * SECOND_US);
+    headers[0].value = TEXT("e1");
+    ck_assert_uint_eq(asked_for(whole, some_sign, REFUSAL_NONE), 1);
+}
+END_TEST
+
+START_TEST(a_record_whose_headers_find_no_memory_is_decoded_again_later)
+{
+    static const char *const needing[] = {"{\"customer_id\":\"a\",\"meter\":\"m\",\"quantity\":1}",
+                                          QUANTITY("1")};
+    for (size_t i = 0; i < 2; i++) {
+        struct counting_keeper counting = {{count_asking, no_sign, &counting}, 0, true};
+        struct record record = {.time_ms = NOW_US / 1000,
+                                .value = text_of(needing[i]),
+                                .keeper = &counting.keeper,
+                                .kept = headers};
+        ck_assert_int_eq(event_decode(decoder, &record, NOW_US, &event), REFUSAL_NO_MEMORY);
+    }
+}
+END_TEST
+
 START_TEST(two_spellings_must_agree)
 {
     assert_accepted(EVENT("\"account_id\":\"acme-co\""));
@@ -452,6 +524,8 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, the_records_time_stands_in_for_the_events);
     tcase_add_test(tests, a_replayed_record_keeps_its_first_time);
     tcase_add_test(tests, event_id_may_stand_in_a_header);
+    tcase_add_test(tests, headers_are_asked_for_only_where_they_may_matter);
+    tcase_add_test(tests, a_record_whose_headers_find_no_memory_is_decoded_again_later);
     tcase_add_test(tests, two_spellings_must_agree);
     tcase_add_test(tests, corrections_say_what_and_why);
     tcase_add_test(tests, usage_ignores_what_corrections_need);

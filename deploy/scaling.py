@@ -4,9 +4,10 @@
     deploy/scaling.py              both tables
     deploy/scaling.py --seed 7     the simulation with another seed
 
-The first table is arithmetic. The second is a simulation: events come at random, each process writes one batch at a
-time through one backend, backends share the server's cores, and a batch closes when the writer is free and its first
-event is as old as batch.max_delay. It finds the fewest processes that keep p99 of "visible in usage_hourly" low."""
+The first table is arithmetic. The second is a simulation: events come at random, each process writes through two
+backends in turn, one that takes in the rows of the open batch as they come and one that commits the batch before,
+backends share the server's cores, and a batch closes when none is being committed and its first event is as old as
+batch.max_delay. It finds the fewest processes that keep p99 of "visible in usage_hourly" low."""
 import argparse
 import math
 import random
@@ -16,14 +17,15 @@ from typing import NamedTuple
 class Costs(NamedTuple):
     """Medians of `make bench`: two cores shared with Kafka and PostgreSQL."""
     usagebox_us: float       # CPU of all threads, per event
-    postgres_us: float       # CPU of the backend, per row
+    postgres_us: float       # CPU of both backends, per row
+    copy_share: float        # of that: taking rows in, before the batch is closed
     wal_bytes: float         # per row
     stored_bytes: float      # per event, indexes included, once its day is sealed
     commit_ms: float = 12.0  # what a batch costs however small it is: fifteen statements and one flush
 
 
-WITHOUT_RUNS = Costs(2.25, 4.13, 594, 678)
-WITH_RUNS = Costs(2.77, 5.33, 680, 753)
+WITHOUT_RUNS = Costs(2.25, 4.13, 0.86, 594, 678)
+WITH_RUNS = Costs(2.77, 5.33, 0.72, 680, 753)
 KEY_BYTES = 26.1           # of dedupe memory per event of an open day
 OPEN_DAYS = {"24h": 2.25, "1h": 1.29}  # at their most, until a day is sealed: window, ten quiet minutes, building the index
 USABLE = 0.6               # share of a core or device that is planned with
@@ -51,24 +53,34 @@ def arithmetic(rate, costs):
 
 
 class Process:
-    """One writer: what waits, as (time of arrival, events), and the batch that PostgreSQL works on."""
+    """Its open batch, as (time of arrival, events), and the one that is being committed, with the work that is left of
+    each."""
 
     def __init__(self):
-        self.waiting, self.batch, self.work_s = [], [], 0.0
+        self.open, self.rows_s, self.closed, self.commit_s = [], 0.0, [], 0.0
 
-    def start(self, now, max_delay_s, costs):
-        if self.batch or not self.waiting or now - self.waiting[0][0] < max_delay_s:
+    def busy(self):
+        """How many backends are at work."""
+        return (self.rows_s > 0) + bool(self.closed)
+
+    def take(self, now, count, costs):
+        self.open.append((now, count))
+        self.rows_s += count * costs.postgres_us * costs.copy_share / 1e6
+
+    def close(self, now, max_delay_s, costs):
+        if self.closed or now - self.open[0][0] < max_delay_s:
             return
-        self.batch, self.waiting = self.waiting, []
-        self.work_s = costs.commit_ms / 1e3 + sum(count for _, count in self.batch) * costs.postgres_us / 1e6
+        events = sum(count for _, count in self.open)
+        self.closed, self.open = self.open, []
+        self.commit_s = self.rows_s + costs.commit_ms / 1e3 + events * costs.postgres_us * (1 - costs.copy_share) / 1e6
+        self.rows_s = 0.0
 
     def advance(self, share_s, now, ages):
-        if not self.batch:
-            return
-        self.work_s -= share_s
-        if self.work_s <= 0:
-            ages += [(now - came, count) for came, count in self.batch]
-            self.batch = []
+        self.rows_s = max(0.0, self.rows_s - share_s)
+        self.commit_s -= share_s
+        if self.closed and self.commit_s <= 0:
+            ages += [(now - came, count) for came, count in self.closed]
+            self.closed = []
 
 
 def percentile(ages, share):
@@ -85,13 +97,13 @@ def visible_p99_s(rate, processes, cores, costs, rng, seconds=20, max_delay_s=1.
     fleet, ages, mean = [Process() for _ in range(processes)], [], rate * STEP_S / processes
     for step in range(int(seconds / STEP_S)):
         now = step * STEP_S
-        busy = sum(1 for process in fleet if process.batch)
+        busy = sum(process.busy() for process in fleet)
         share_s = STEP_S * min(1.0, cores / busy) if busy else 0.0
         for process in fleet:
-            process.waiting.append((now, max(0.0, rng.gauss(mean, math.sqrt(mean)))))
+            process.take(now, max(0.0, rng.gauss(mean, math.sqrt(mean))), costs)
             process.advance(share_s, now, ages)
-            process.start(now, max_delay_s, costs)
-    late = sum(count for process in fleet for came, count in process.waiting + process.batch if now - came > 3 * max_delay_s)
+            process.close(now, max_delay_s, costs)
+    late = sum(count for process in fleet for came, count in process.open + process.closed if now - came > 3 * max_delay_s)
     return math.inf if late else percentile([age for age in ages if age], 0.99)
 
 

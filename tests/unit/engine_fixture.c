@@ -261,10 +261,59 @@ static void do_job(struct store_job *job)
     }
 }
 
+static bool done_alone(enum store_job_kind kind)
+{
+    return kind == STORE_TAKEOVER || kind == STORE_RECOVER || kind == STORE_SEED;
+}
+
+static bool may_meet(enum store_job_kind one, enum store_job_kind other)
+{
+    return !done_alone(one) && !done_alone(other) &&
+           (one != STORE_COMMIT || other == STORE_STREAM || other == STORE_GIVE_UP);
+}
+
+static uint64_t batch_of(const struct store_job *job)
+{
+    return job->kind == STORE_COMMIT ? job->batch->number : job->stream_batch;
+}
+
+/* What store.h asks of who submits. */
+static void check_order(const struct store_job *job)
+{
+    uint64_t open = world.streamed[job->link];
+    ck_assert_msg(!world.under_way[job->link], "a link is given job %d while it has one", (int)job->kind);
+    for (size_t i = 0; i < STORE_LINKS; i++) {
+        const struct store_job *other = world.under_way[i];
+        ck_assert_msg(!other || (may_meet(job->kind, other->kind) && may_meet(other->kind, job->kind)),
+                      "job %d meets job %d", (int)job->kind, (int)other->kind);
+        ck_assert_msg(!done_alone(job->kind) || job->kind == STORE_RECOVER || !world.streamed[i],
+                      "job %d meets a transaction", (int)job->kind);
+    }
+    if (job->kind == STORE_STREAM)
+        ck_assert_msg(!open || open == batch_of(job), "rows are streamed into another batch's transaction");
+    if (job->kind == STORE_COMMIT)
+        ck_assert_msg(open == (job->stream_day ? batch_of(job) : 0), "another transaction is committed");
+    if (job->kind == STORE_CATALOGUE)
+        ck_assert_msg(!open, "a transaction is ended by a look at the catalogue");
+    if (job->kind == STORE_GIVE_UP)
+        ck_assert_msg(open, "there is nothing to give up");
+}
+
 static void store_submit(void *self, struct store_job *job)
 {
+    WELL_FED;
     (void)self;
+    check_order(job);
     world.under_way[job->link] = job;
+}
+
+/* A connection is lost with its transaction; what fails is rolled back. */
+static void note_transaction(const struct store_job *job)
+{
+    bool open = job->kind == STORE_STREAM && job->status == STORE_DONE;
+    world.streamed[job->link] = open ? job->stream_batch : 0;
+    for (size_t i = 0; job->kind == STORE_RECOVER && i < STORE_LINKS; i++)
+        world.streamed[i] = 0;
 }
 
 static struct store_job *next_answered(void)
@@ -294,6 +343,7 @@ static struct store_job *store_poll(void *self)
         do_job(job);
     else
         snprintf(job->detail, sizeof job->detail, "said the test");
+    note_transaction(job);
     world.jobs[job->kind]++;
     if (world.after)
         world.after(job);
@@ -482,6 +532,7 @@ void end(void)
     for (size_t i = 0; i < STORE_LINKS; i++) {
         pipeline_abandon(world.engine, world.under_way[i]);
         world.under_way[i] = NULL;
+        world.streamed[i] = 0;
     }
     pipeline_free(world.engine);
 }

@@ -69,6 +69,7 @@ extern struct world {
     struct ceiling_catalogue *(*catalogue)(void); /* NULL: no ceilings */
     int64_t catalogue_generation, lane_generation;
     struct store_job *under_way[STORE_LINKS];
+    uint64_t streamed[STORE_LINKS];            /* the batch whose transaction is open there; 0: none */
     enum store_status answers[STORE_SEED + 1]; /* to the next job of a kind */
     bool silent[STORE_SEED + 1];               /* does not answer that kind at all */
     size_t jobs[STORE_SEED + 1];               /* done, whatever the answer */

@@ -410,12 +410,10 @@ struct accumulator_place accumulator_locate(const struct accumulator *accumulato
 static void prefetch_row(const struct table *table, uint32_t tag)
 {
     enum { LINE_BYTES = 64, ROW_LINES = 4 };
-    if (table->slot_count == 0)
-        return;
-    const struct slot *slot = &table->slots[tag & (table->slot_count - 1)];
-    if (slot->row && slot->tag == tag)
-        for (int line = 0; line < ROW_LINES; line++)
-            __builtin_prefetch((const char *)slot->row + line * LINE_BYTES, 1);
+    size_t probe = tag;
+    const char *row = table_find(table, tag, &probe);
+    for (int line = 0; row && line < ROW_LINES; line++)
+        __builtin_prefetch(row + line * LINE_BYTES, 1);
 }
 
 void accumulator_prefetch(const struct accumulator *accumulator, const struct accumulator_place *place)

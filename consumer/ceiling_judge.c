@@ -411,10 +411,11 @@ bool ceiling_book_judge(struct ceiling_book *book, enum decision_source source, 
                         ceiling_decided decided, void *context)
 {
     const struct cause cause = {.source = source, .now_us = now_us, .decided = decided, .context = context};
-    if (!journal_reserve(book, 1))
+    book->owed = !journal_reserve(book, 1);
+    if (book->owed)
         return false;
     journal_add(book, (struct entry){.kind = ENTRY_JUDGED}, NULL);
-    book->owed = book->unjudged = false;
+    book->unjudged = false;
     return pick_gone(book) && clear_picked(book, REASON_CEILING_GONE, &cause) &&
            pick_counters(book, now_us) && turn_picked(book, &cause);
 }

@@ -63,7 +63,7 @@ struct ceiling_book {
     int32_t lane;
     const struct ceiling_catalogue *adopted, *shadow;
     bool unjudged;      /* some states may not be as the adopted catalogue says: judge() has not been here */
-    bool owed;          /* judge() was here, and was taken back */
+    bool owed;          /* judge() was here, and was taken back or had no memory */
     int64_t horizon_us; /* periods that ended here or before are not counted */
     struct intern customers, words;
     struct rows counters, states;

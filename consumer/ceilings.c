@@ -154,7 +154,7 @@ static void adopted(struct pipeline *p)
         struct enforce_context context = {p, lane, -1};
         if ((p->open || p->ahead) &&
             !ceiling_book_judge(lane->book, DECIDED_BY_CEILINGS, p->now_us, enforce_decided, &context))
-            engine_out_of_memory(p);
+            p->rewind_asked = "out of memory"; /* not now: the batch that adopted them is still looked at */
     }
     p->ceilings_target = NULL;
     free_unused(p);

@@ -134,9 +134,16 @@ void enforce_poll(struct pipeline *p)
     }
 }
 
+/* Periods that are over, or a judgement that was taken back and is due again. */
+static bool clock_is_due(const struct pipeline *p, const struct lane *lane)
+{
+    return ceiling_book_next_end_us(lane->book) <= p->now_us;
+}
+
+/* Not before all is decided again: a flag that still lacks its decision would be withdrawn. */
 static void reached(struct pipeline *p, struct lane *lane)
 {
-    if (!lane->catching_up || lane->late_batch > 0)
+    if (!lane->catching_up || lane->late_batch > 0 || clock_is_due(p, lane) || p->rewind_asked)
         return;
     for (size_t i = 0; i < lane->topic_count; i++)
         if (lane->topics[i].position < lane->topics[i].reached)
@@ -158,7 +165,7 @@ void enforce_catch_up(struct pipeline *p)
 static void tick_lane(struct pipeline *p, struct lane *lane)
 {
     struct enforce_context context = {p, lane, -1};
-    if (ceiling_book_next_end_us(lane->book) <= p->now_us && (p->ahead || p->open))
+    if (clock_is_due(p, lane) && (p->ahead || p->open))
         if (!ceiling_book_tick(lane->book, p->now_us, enforce_decided, &context))
             engine_out_of_memory(p);
     dedupe_sweep(lane->dedupe);

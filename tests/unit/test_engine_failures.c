@@ -192,6 +192,7 @@ END_TEST
 
 static void add_tests(TCase *tests)
 {
+    tcase_set_timeout(tests, 600); /* seconds of computing, on a machine that may be busy */
     tcase_add_checked_fixture(tests, NULL, teardown);
     tcase_add_loop_test(
         tests, a_commit_and_the_next_batches_rows_are_undone_once_both_are_back_and_no_more_than_failed, 0,

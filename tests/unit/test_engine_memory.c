@@ -22,6 +22,7 @@ static struct {
     bool adopted[2]; /* the second generation, by lane */
 } stored;
 static bool sealed_now;
+static int used_today = 4; /* by each of the two customers, before the new ceilings */
 
 static int customer_of(struct text name)
 {
@@ -134,7 +135,6 @@ static void accept_late(struct store_job *job)
         job->batch->sealed[i].accepted = true;
 }
 
-/* Both customers used 4 today. */
 static void tell_sums(struct store_job *job)
 {
     job->arena = fake_zeroed(1, sizeof *job->arena);
@@ -147,7 +147,7 @@ static void tell_sums(struct store_job *job)
                                      .period = PERIOD_DAY,
                                      .scope = TEXT("{}"),
                                      .period_start_us = ceiling_period_start(PERIOD_DAY, START_US),
-                                     .used = 4 * DECIMAL_ONE};
+                                     .used = used_today * DECIMAL_ONE};
 }
 
 static void remember(struct store_job *job)
@@ -325,6 +325,48 @@ START_TEST(an_adoption_of_ceilings_that_was_half_done_when_memory_ran_out_is_don
 }
 END_TEST
 
+/* Each crossed them before they came, and uses nothing more. */
+static void both_customers_are_told(void)
+{
+    ck_assert(stored.adopted[0] && stored.adopted[1]);
+    ck_assert(stored.states[0].active);
+    ck_assert_uint_ge(sent_in("\"used\":\"11\""), 2);
+    ck_assert_uint_eq(sent_in("\"state\":\"cleared\""), 0);
+}
+
+/* It takes place, and its answer is lost. */
+static void lose_the_adoption(struct store_job *job)
+{
+    if (job->kind != STORE_COMMIT || job->batch->ceilings_adopted_count == 0)
+        return;
+    world.before = accept_late;
+    fake_commit(job->batch);
+    keep(job->batch);
+    world.answers[STORE_COMMIT] = STORE_LOST;
+}
+
+/* With a record of each lane, so that the offsets tell what became of it. */
+static void until_new_ceilings_come_unheard(void)
+{
+    until_new_ceilings_come();
+    world.silent[STORE_SEED] = true;
+    turns(150);
+    ck_assert_ptr_nonnull(job_under_way(STORE_SEED));
+    put(0, 0, "ann", "{\"event_id\":\"1\",\"customer_id\":\"ann\",\"meter\":\"tokens\",\"quantity\":0}");
+    put(0, 1, "cat", "{\"event_id\":\"1\",\"customer_id\":\"cat\",\"meter\":\"tokens\",\"quantity\":0}");
+    turns(3);
+    world.silent[STORE_SEED] = false;
+    world.before = lose_the_adoption;
+}
+
+START_TEST(out_of_memory_while_new_ceilings_decide_for_the_first_time_leaves_nobody_out)
+{
+    sealed_now = false;
+    used_today = LIMIT + 1;
+    starve(_i == 0 ? until_new_ceilings_come : until_new_ceilings_come_unheard, both_customers_are_told);
+}
+END_TEST
+
 /* --- lanes --- */
 
 START_TEST(what_there_is_no_memory_for_to_remember_is_said)
@@ -356,6 +398,8 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, out_of_memory_while_flags_are_noted_as_committed_forgets_none);
     tcase_add_test(tests, out_of_memory_while_late_events_are_noted_forgets_none);
     tcase_add_test(tests, an_adoption_of_ceilings_that_was_half_done_when_memory_ran_out_is_done_again);
+    tcase_add_loop_test(tests, out_of_memory_while_new_ceilings_decide_for_the_first_time_leaves_nobody_out,
+                        0, 2);
     tcase_add_test(tests, what_there_is_no_memory_for_to_remember_is_said);
 }
 

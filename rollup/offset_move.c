@@ -55,8 +55,8 @@ bool offset_move_record(struct pg *pg, const struct ledger_row *row, struct ledg
     static const char sql[] =
         "INSERT INTO batch_ledger (batch_id, topic, kafka_partition, epoch, first_offset, next_offset, "
         "accepted, "
-        "duplicate, dead, hole, gap, digest, chain, reason, actor) "
-        "SELECT b, t, p, e, f, n, 0, 0, 0, 0, g, d, c, r, a "
+        "duplicate, dead, hole, gap, digest, chain, reason, actor, committed_at) "
+        "SELECT b, t, p, e, f, n, 0, 0, 0, 0, g, d, c, r, a, clock_timestamp() "
         "FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS m(b, t, p, e, f, n, g, d, c, r, a)";
     const uint8_t digest[LEDGER_DIGEST_BYTES] = {0};
     struct pg_columns columns;

@@ -104,19 +104,19 @@ static bool month_is_missing(struct store_link *link)
     return false;
 }
 
+/* The time of now, not of when the transaction began: that of the next batch may have begun before. */
 bool store_write_ledger(struct store_link *link, const struct batch *batch)
 {
+    static const char sql[] =
+        "INSERT INTO batch_ledger (batch_id, topic, kafka_partition, epoch, first_offset, next_offset, "
+        "accepted, duplicate, dead, hole, gap, digest, chain, reason, actor, committed_at) SELECT *, (SELECT "
+        "clock_timestamp()) FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
     struct pg_columns columns;
     pg_columns_begin(&columns, "jtijjjjjjjjxxtt");
     bool ok = true;
     for (size_t i = 0; ok && i < batch->partition_count; i++)
         ok = add_row(link, &batch->partitions[i], &columns);
-    if (ok && !pg_columns_run(
-                  &link->pg,
-                  "INSERT INTO batch_ledger (batch_id, topic, kafka_partition, epoch, first_offset, "
-                  "next_offset, accepted, duplicate, dead, hole, gap, digest, chain, reason, actor) "
-                  "SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-                  &columns))
+    if (ok && !pg_columns_run(&link->pg, sql, &columns))
         ok = month_is_missing(link);
     pg_columns_free(&columns);
     return ok;
@@ -178,7 +178,8 @@ bool store_write_offsets(struct store_link *link, struct store_job *job)
         "UPDATE consumer_offset o SET next_offset = b.next_offset, last_offset = b.last_offset, "
         "last_fingerprint = b.last_fingerprint, witness_offset = b.witness_offset, witness_fingerprint = "
         "b.witness_fingerprint, seen_through = greatest(o.seen_through, b.seen_through), chain = b.chain, "
-        "updated_at = now() FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS b(topic, "
+        "updated_at = clock_timestamp() FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS "
+        "b(topic, "
         "kafka_partition, epoch, first_offset, next_offset, last_offset, last_fingerprint, witness_offset, "
         "witness_fingerprint, seen_through, chain) WHERE o.topic = b.topic AND "
         "o.kafka_partition = b.kafka_partition AND o.epoch = b.epoch AND o.next_offset = b.first_offset "

@@ -282,6 +282,14 @@ static void check_sealed(int32_t lane)
                   lane);
 }
 
+static void seal_by_hand(int64_t day_us)
+{
+    run_sql(
+        "DO $$ BEGIN EXECUTE format('CREATE UNIQUE INDEX ON usage_event_%%s (customer_id, meter, event_id)', "
+        "to_char(to_timestamp(%" PRId64 "), 'YYYYMMDD')); END $$",
+        day_us / 1000000);
+}
+
 /* With the index, and without it, as on a day whose index could not be built. */
 START_TEST(on_a_sealed_day_the_leaf_says_what_is_new)
 {
@@ -293,10 +301,7 @@ START_TEST(on_a_sealed_day_the_leaf_says_what_is_new)
     accept_event(batch, &taken, &first);
     commit(store, batch, &taken);
     if (_i == 0)
-        run_sql("DO $$ BEGIN EXECUTE format('CREATE UNIQUE INDEX ON usage_event_%%s (customer_id, meter, "
-                "event_id)', "
-                "to_char(to_timestamp(%" PRId64 "), 'YYYYMMDD')); END $$",
-                day_us / 1000000);
+        seal_by_hand(day_us);
     commit_sealed(day_us);
     check_sealed(lane);
     taken_free(&taken);
@@ -309,6 +314,39 @@ START_TEST(on_a_sealed_day_the_leaf_says_what_is_new)
     ck_assert(batch_settle(batch, (struct ceiling_origin){0, lane, 4}));
     commit(store, batch, &taken);
     ck_assert_sql("0", "SELECT count(*) FROM ceiling_pending WHERE lane = %d", lane);
+}
+END_TEST
+
+/* Its transaction began first. It knows what the batch before has accepted, and is counted after it. */
+START_TEST(a_batch_that_streams_while_the_one_before_is_committed_comes_after_it)
+{
+    struct store_job job;
+    struct batch *next = new_batch();
+    struct event late = an_event("late", this_day_us() - 204 * DAY_US), event = an_event("x", this_day_us());
+    take(store, 14, &taken);
+    open_batch(batch, &taken);
+    accept_event(batch, &taken, &late);
+    commit(store, batch, &taken);
+    seal_by_hand(late.time_us);
+    late.event_id = TEXT("later");
+    open_batch(batch, &taken);
+    batch->number = 1;
+    defer_event(batch, &late, true);
+    advance(&taken, batch);
+    open_batch(next, &taken);
+    next->number = 2;
+    accept_event(next, &taken, &event);
+    defer_event(next, &late, true);
+    uint16_t day = stream_over(store, 1, next, STORE_DONE);
+    ck_assert_int_eq(commit_over(store, 0, batch, 0, &job), STORE_DONE);
+    ck_assert_int_eq(commit_over(store, 1, next, day, &job), STORE_DONE);
+    ck_assert_sql(
+        "1 1 0, 2 1 0, 4 1 1",
+        "SELECT string_agg(concat_ws(' ', next_offset, accepted, duplicate), ', ' ORDER BY batch_id) "
+        "FROM batch_ledger WHERE kafka_partition = 14");
+    ck_assert_sql("1, 2, 4", "SELECT string_agg(next_offset::text, ', ' ORDER BY committed_at) FROM "
+                             "batch_ledger WHERE kafka_partition = 14");
+    batch_free(next);
 }
 END_TEST
 
@@ -491,6 +529,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_row_that_postgresql_refuses_is_told_apart_from_other_errors);
     tcase_add_loop_test(tests, on_a_sealed_day_the_leaf_says_what_is_new, 0, 2);
     tcase_add_test(tests, on_a_sealed_day_what_may_not_be_new_is_a_repeat_or_a_dead_letter);
+    tcase_add_test(tests, a_batch_that_streams_while_the_one_before_is_committed_comes_after_it);
 }
 
 int main(void)

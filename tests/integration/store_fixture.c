@@ -187,12 +187,18 @@ void defer_or_refuse(struct batch *batch, const struct event *event)
     ck_assert(batch_defer_or_refuse(batch, 0, event, &origin, &record, REFUSAL_WRONG_PARTITION, "moved"));
 }
 
+enum store_status commit_over(struct postgres_store *store, int link, struct batch *batch,
+                              uint16_t stream_day, struct store_job *job)
+{
+    *job = (struct store_job){.kind = STORE_COMMIT, .link = link, .batch = batch, .stream_day = stream_day};
+    postgres_store_perform(store, job);
+    return job->status;
+}
+
 enum store_status commit_job(struct postgres_store *store, struct batch *batch, uint16_t stream_day,
                              struct store_job *job)
 {
-    *job = (struct store_job){.kind = STORE_COMMIT, .batch = batch, .stream_day = stream_day};
-    postgres_store_perform(store, job);
-    return job->status;
+    return commit_over(store, 0, batch, stream_day, job);
 }
 
 void commit(struct postgres_store *store, struct batch *batch, struct taken *taken)
@@ -203,9 +209,10 @@ void commit(struct postgres_store *store, struct batch *batch, struct taken *tak
     advance(taken, batch);
 }
 
-uint16_t stream(struct postgres_store *store, struct batch *batch, enum store_status expected)
+uint16_t stream_over(struct postgres_store *store, int link, struct batch *batch, enum store_status expected)
 {
     struct store_job job = {.kind = STORE_STREAM,
+                            .link = link,
                             .rows = row_queue_take(&batch->days[0].rows, SIZE_MAX),
                             .stream_day = batch->days[0].day,
                             .stream_left_out = batch->days[0].left_out,
@@ -214,6 +221,11 @@ uint16_t stream(struct postgres_store *store, struct batch *batch, enum store_st
     ck_assert_msg(job.status == expected, "status %d: %s", (int)job.status, job.detail);
     row_queue_reset(&job.rows, batch->pool);
     return job.stream_day;
+}
+
+uint16_t stream(struct postgres_store *store, struct batch *batch, enum store_status expected)
+{
+    return stream_over(store, 0, batch, expected);
 }
 
 struct store_job recover(struct postgres_store *store, struct store_fact *facts, size_t count)

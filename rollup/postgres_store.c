@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "../consumer/log.h"
+#include "../consumer/system_clock.h"
 #include "migrate.h"
 
 struct text store_topic(const struct store_link *link, uint32_t topic)
@@ -133,21 +134,21 @@ static bool look_at(struct store_link *link, const struct store_backend *backend
     return result;
 }
 
-/* Until the transaction that was seen is over; false: it isn't, after wait_ms. `gone`: until the backend is.
- */
-static bool await_end(struct store_link *link, const struct store_backend *backend,
-                      const struct backend_look *seen, bool gone, int wait_ms)
+/* Until the transaction that was seen is over, or, with NULL, the backend gone; false: not in time. */
+static bool await_end(struct store_link *link, const struct store_backend *backend, const char *transaction,
+                      int64_t until_us)
 {
     enum { POLL_MS = 20 };
-    for (int waited_ms = 0; waited_ms <= wait_ms; waited_ms += POLL_MS) {
+    for (;;) {
         struct backend_look now;
         if (!look_at(link, backend, &now))
             return false;
-        if (!now.there || (!gone && strcmp(now.transaction, seen->transaction) != 0))
+        if (!now.there || (transaction && strcmp(now.transaction, transaction) != 0))
             return true;
+        if (system_steady_us() >= until_us)
+            return false;
         nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
     }
-    return false;
 }
 
 static bool terminate(struct store_link *link, const struct store_backend *backend)
@@ -161,19 +162,31 @@ static bool terminate(struct store_link *link, const struct store_backend *backe
     return result;
 }
 
-void store_end_backend(struct store_link *link, const struct store_backend *backend, int patience_ms)
+static void end_backend(struct store_link *link, const struct store_backend *backend)
 {
-    enum { GONE_MS = 10000 };
-    struct backend_look seen;
-    if (look_at(link, backend, &seen) &&
-        (!*seen.transaction || (patience_ms > 0 && await_end(link, backend, &seen, false, patience_ms))))
-        return;
-    if (terminate(link, backend) && await_end(link, backend, &seen, true, GONE_MS)) {
+    enum { GONE_US = 10000000 };
+    if (terminate(link, backend) && await_end(link, backend, NULL, system_steady_us() + GONE_US)) {
         log_info("ended a former owner's connection", LOG_INT("pid", backend->pid));
         return;
     }
     log_warning("a former owner's connection could not be ended", LOG_INT("pid", backend->pid),
                 LOG_TEXT("reason", link->pg.failure.detail));
+}
+
+void store_end_transaction(struct store_link *link, const struct store_backend *backend,
+                           const char *transaction, int64_t until_us)
+{
+    if (*transaction && !await_end(link, backend, transaction, until_us))
+        end_backend(link, backend);
+}
+
+/* Of this link's connection before: what it had under way nobody waits for any more. */
+static void end_former(struct store_link *link)
+{
+    struct backend_look seen;
+    if (link->former.pid && (!look_at(link, &link->former, &seen) || *seen.transaction))
+        end_backend(link, &link->former);
+    link->former.pid = 0;
 }
 
 static bool look_at_backend(struct store_link *link)
@@ -221,9 +234,7 @@ static bool connect_link(struct store_link *link)
         link->pg.failure = why;
         return false;
     }
-    if (link->former.pid)
-        store_end_backend(link, &link->former, 0);
-    link->former.pid = 0;
+    end_former(link);
     return true;
 }
 
@@ -239,7 +250,8 @@ static bool compare_clusters(struct store_link *link)
     struct postgres_store *store = link->store;
     for (size_t i = 0; i < STORE_LINKS; i++)
         if (!same_cluster(&store->links[i].cluster, &link->cluster)) {
-            store_disconnect(&store->links[i]);
+            for (size_t l = 0; l < STORE_LINKS; l++) /* which of them is the right one, a new one tells */
+                store_disconnect(&store->links[l]);
             return pg_fail(&link->pg, PG_PASSING, "the connections to PostgreSQL lead to different servers");
         }
     if (store->connected_once && !same_cluster(&store->cluster, &link->cluster))

@@ -83,9 +83,10 @@ bool store_begin(struct store_link *link, const char *begin);
 bool store_end(struct store_link *link); /* COMMIT, and looks whether it was one */
 struct text store_topic(const struct store_link *link, uint32_t topic);
 bool store_topic_index(const struct store_link *link, struct text name, uint32_t *topic);
-/* Sees to it that a backend's present transaction is over: waits for it with patience, then ends the backend.
- * What can't be ended is logged: epochs fence it. */
-void store_end_backend(struct store_link *link, const struct store_backend *backend, int patience_ms);
+/* Sees to it that the transaction in which a backend was seen (empty: in none) is over: waits for that until
+ * then, by the steady clock, and then ends the backend. What can't be ended is logged: epochs fence it. */
+void store_end_transaction(struct store_link *link, const struct store_backend *backend,
+                           const char *transaction, int64_t until_us);
 
 /* store_days.c */
 void store_day_name(char name[STORE_NAME_BYTES], const char *prefix, uint16_t day); /* prefix_YYYYMMDD */

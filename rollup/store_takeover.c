@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "../consumer/system_clock.h"
+
 /* Columns: all topics of the lanes. */
 static void put_places(struct store_link *link, struct pg_columns *c, const struct store_job *job)
 {
@@ -34,7 +36,7 @@ static PGresult *query_places(struct store_link *link, const struct store_job *j
 /* A former owner that stalls inside a transaction may hold locks on the lane's rollups for ever. One that is
  * well gave the lane up before we got it, and goes on with others: what it has open is over soon, and it is
  * left alone. */
-enum { FORMER_OWNER_MS = 3000 };
+#define FORMER_OWNER_US INT64_C(3000000)
 
 static bool is_ours(const struct store_link *link, const struct store_backend *backend)
 {
@@ -46,18 +48,21 @@ static bool is_ours(const struct store_link *link, const struct store_backend *b
     return false;
 }
 
+/* All of them are looked at before any is waited for: they end side by side. */
 static bool end_former_owners(struct store_link *link, const struct store_job *job)
 {
     PG_RESULT *result =
         query_places(link, job,
-                     "SELECT DISTINCT b.pid, b.start::text FROM consumer_offset CROSS JOIN LATERAL (VALUES "
-                     "(backend_pid, backend_start), (second_backend_pid, second_backend_start)) AS b(pid, "
-                     "start) WHERE b.pid IS NOT NULL AND b.start IS NOT NULL AND " OF_PLACES);
+                     "SELECT DISTINCT b.pid, b.start::text, coalesce(a.xact_start::text, '') FROM "
+                     "consumer_offset CROSS JOIN LATERAL (VALUES (backend_pid, backend_start), "
+                     "(second_backend_pid, second_backend_start)) AS b(pid, start) JOIN pg_stat_activity a "
+                     "ON a.pid = b.pid AND a.backend_start = b.start WHERE " OF_PLACES);
+    int64_t until_us = system_steady_us() + FORMER_OWNER_US;
     for (int row = 0; row < PQntuples(result); row++) {
         struct store_backend backend = {.pid = pg_int4(result, row, 0)};
         snprintf(backend.start, sizeof backend.start, "%s", PQgetvalue(result, row, 1));
         if (!is_ours(link, &backend))
-            store_end_backend(link, &backend, FORMER_OWNER_MS);
+            store_end_transaction(link, &backend, PQgetvalue(result, row, 2), until_us);
     }
     return result;
 }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "consumer/system_clock.h"
 #include "rollup/seal.h"
 #include "one_lane.h"
 
@@ -53,18 +54,28 @@ START_TEST(a_former_owner_that_is_well_keeps_its_connection)
 }
 END_TEST
 
-START_TEST(taking_over_ends_the_connection_of_an_owner_that_stalls)
+/* Waits for both at once. */
+START_TEST(taking_over_ends_the_connections_of_an_owner_that_stalls)
 {
     struct postgres_store *young = new_store();
     struct taken before, after;
     struct store_job job;
+    struct batch *next = new_batch();
     take(store, 21, &before);
-    open_batch(batch, &before);
     struct event event = an_event("stalled", this_day_us());
+    open_batch(batch, &before);
     accept_event(batch, &before, &event);
     uint16_t day = stream(store, batch, STORE_DONE); /* and stalls inside COPY */
+    open_batch(next, &before);
+    next->number = 1;
+    accept_event(next, &before, &event);
+    stream_over(store, 1, next, STORE_DONE);
+    int64_t began_us = system_steady_us();
     take(young, 21, &after);
+    ck_assert_int_lt(system_steady_us() - began_us, 5000000);
     ck_assert_int_eq(commit_job(store, batch, day, &job), STORE_LOST);
+    ck_assert_int_eq(commit_over(store, 1, next, day, &job), STORE_LOST);
+    batch_free(next);
     struct store_fact fact = {.topic = 0, .partition = 21};
     job = recover(store, &fact, 1);
     ck_assert_done(job);
@@ -415,7 +426,7 @@ static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, open_store, close_store);
     tcase_add_test(tests, an_owner_that_was_followed_is_fenced);
-    tcase_add_test(tests, taking_over_ends_the_connection_of_an_owner_that_stalls);
+    tcase_add_test(tests, taking_over_ends_the_connections_of_an_owner_that_stalls);
     tcase_add_test(tests, a_former_owner_that_is_well_keeps_its_connection);
     tcase_add_test(tests, the_epoch_is_above_every_one_that_was_seen);
     tcase_add_test(tests, a_lane_that_is_still_ours_keeps_its_state);

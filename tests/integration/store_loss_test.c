@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "rollup/postgres_store_parts.h"
 #include "one_lane.h"
 
 static void end_connections(const char *application)
@@ -135,6 +136,24 @@ START_TEST(a_server_that_is_away_is_a_loss_and_not_an_error)
 }
 END_TEST
 
+/* After a failover, with the former primary still there: the connection that was kept may be the wrong one.
+ */
+START_TEST(connections_that_lead_to_different_servers_are_all_made_anew)
+{
+    struct store_link *links = store->links;
+    take(store, 46, &taken);
+    store_disconnect(&links[1]);
+    links[0].cluster.timeline--;
+    ck_assert(!store_connect(&links[0]));
+    ck_assert_ptr_nonnull(strstr(links[0].pg.failure.detail, "different servers"));
+    struct store_fact fact = {.topic = 0, .partition = 46};
+    ck_assert(!pg_is_open(&links[0].pg) && !pg_is_open(&links[1].pg));
+    struct store_job job = recover(store, &fact, 1);
+    ck_assert_done(job);
+    ck_assert(pg_is_open(&links[0].pg) && pg_is_open(&links[1].pg));
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, open_store, close_store);
@@ -144,6 +163,7 @@ static void add_tests(TCase *tests)
                    a_run_that_somebody_else_inserts_meanwhile_is_counted_when_the_batch_is_tried_again);
     tcase_add_test(tests, an_interrupt_ends_a_job_that_waits);
     tcase_add_test(tests, a_server_that_is_away_is_a_loss_and_not_an_error);
+    tcase_add_test(tests, connections_that_lead_to_different_servers_are_all_made_anew);
 }
 
 int main(void)

@@ -22,7 +22,6 @@ static void recover(struct process *process, struct store_job *job)
         fact->next_offset = row->next_offset;
     }
     job->store_went_back = process->timeline != process->world->timeline;
-    process->timeline = process->world->timeline;
     for (int i = 0; i < STORE_LINKS; i++) {
         roll_back(&process->links[i]);
         process->links[i].connected = true;
@@ -94,6 +93,35 @@ static void forget_answer(struct store_job *job)
     job->store_went_back = false;
 }
 
+/* A connection that nobody uses just now may break, too: the next job that wants it finds out. */
+static void break_unnoticed(struct process *process, const struct sim_link *used)
+{
+    struct sim_link *other = &process->links[used == process->links];
+    if (other->job || !fault_strikes(process->world, FAULT_LOST_BEFORE, 0.01))
+        return;
+    other->connected = false;
+    roll_back(other);
+}
+
+static bool may_be_unheard(const struct store_job *job)
+{
+    return job->kind == STORE_COMMIT || job->kind == STORE_TAKEOVER || job->kind == STORE_RECOVER;
+}
+
+static void finish_well(struct process *process, struct sim_link *link)
+{
+    struct store_job *job = link->job;
+    do_job(process, job);
+    if (link->fate == JOB_LOST_AFTER && may_be_unheard(job)) {
+        forget_answer(job);
+        lose(process, job, "the connection broke at the end");
+        return;
+    }
+    if (job->kind == STORE_RECOVER) /* that it went back is said until it is heard */
+        process->timeline = process->world->timeline;
+    break_unnoticed(process, link);
+}
+
 static void finish_job(struct process *process, struct sim_link *link)
 {
     struct store_job *job = link->job;
@@ -105,16 +133,12 @@ static void finish_job(struct process *process, struct sim_link *link)
         lose(process, job, "the connection breaks");
     } else if (world->now_us < world->disk_full_until_us && writes(job)) {
         lose(process, job, "No space left on device");
-    } else if (link->fate == JOB_FATAL && job->kind == STORE_COMMIT) {
+    } else if (link->fate == JOB_FATAL && job->kind != STORE_GIVE_UP) {
         roll_back(link);
         job->status = STORE_FATAL;
-        snprintf(job->detail, sizeof job->detail, "another table refuses");
+        snprintf(job->detail, sizeof job->detail, "a table refuses");
     } else {
-        do_job(process, job);
-        if (link->fate == JOB_LOST_AFTER && (job->kind == STORE_COMMIT || job->kind == STORE_TAKEOVER)) {
-            forget_answer(job);
-            lose(process, job, "the connection broke at the end");
-        }
+        finish_well(process, link);
     }
 }
 

@@ -221,6 +221,16 @@ static bool all_is_committed(const struct world *world)
     return true;
 }
 
+/* An open transaction would keep days from being sealed, and VACUUM from its work. */
+static bool some_transaction_is_open(const struct world *world)
+{
+    for (int i = 0; i < world->process_count; i++)
+        for (int l = 0; l < STORE_LINKS; l++)
+            if (world->processes[i].links[l].in_transaction)
+                return true;
+    return false;
+}
+
 /* Clocks and configurations are right again; what was sent on its way still arrives. */
 static void end_faults(struct world *world)
 {
@@ -243,8 +253,11 @@ static void settle(struct world *world)
         step(world);
         why = unquiet(world);
         calm = why ? 0 : calm + 1;
-        if (calm >= CALM_TURNS && all_is_committed(world))
+        if (calm >= CALM_TURNS && all_is_committed(world)) {
+            if (some_transaction_is_open(world))
+                world_fail(world, "all is committed, and a transaction is open");
             return;
+        }
     }
     world_fail(world, "%d turns after the last fault %s", LIVENESS_TURNS,
                why ? why : "something is not committed");

@@ -4,12 +4,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Said at the start of each session. A server-wide idle time-out must not end a batch that waits for flags,
- * and a commit that is reported must be on disk. */
+/* Said at the start of each session. A server-wide idle time-out must neither end a batch that waits for flags
+ * nor a connection that waits for its turn, and a commit that is reported must be on disk. */
 static const char session_sql[] =
     "SET client_min_messages = warning; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET search_path = "
     "public, pg_temp;"
     " SET statement_timeout = 0; SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '5min';"
+    " SET idle_session_timeout = 0;"
     " SET jit = off; SET bytea_output = 'hex';"
     " SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = "
     "'off'";

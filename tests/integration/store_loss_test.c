@@ -1,5 +1,6 @@
 /* PostgreSQL lost or slow, while a real one is at work: what the store says of it, and how it recovers. */
 #include <pthread.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "rollup/postgres_store_parts.h"
@@ -136,6 +137,23 @@ START_TEST(a_server_that_is_away_is_a_loss_and_not_an_error)
 }
 END_TEST
 
+/* While there is nothing to write, one of the two is used every second, the other hardly ever. */
+START_TEST(a_connection_that_waits_for_its_turn_is_not_ended_for_it)
+{
+    run_sql("DO $$ BEGIN EXECUTE format('ALTER DATABASE %%I SET idle_session_timeout = 200', "
+            "current_database()); END $$");
+    take(store, 47, &taken);
+    usleep(500000);
+    struct store_job job = {.kind = STORE_CATALOGUE, .link = 1, .known_generation = 0};
+    postgres_store_perform(store, &job);
+    free(job.sealed_days);
+    run_sql(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %%I RESET idle_session_timeout', current_database()); "
+        "END $$");
+    ck_assert_done(job);
+}
+END_TEST
+
 /* After a failover, with the former primary still there: the connection that was kept may be the wrong one.
  */
 START_TEST(connections_that_lead_to_different_servers_are_all_made_anew)
@@ -163,6 +181,7 @@ static void add_tests(TCase *tests)
                    a_run_that_somebody_else_inserts_meanwhile_is_counted_when_the_batch_is_tried_again);
     tcase_add_test(tests, an_interrupt_ends_a_job_that_waits);
     tcase_add_test(tests, a_server_that_is_away_is_a_loss_and_not_an_error);
+    tcase_add_test(tests, a_connection_that_waits_for_its_turn_is_not_ended_for_it);
     tcase_add_test(tests, connections_that_lead_to_different_servers_are_all_made_anew);
 }
 

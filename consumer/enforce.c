@@ -134,6 +134,40 @@ void enforce_poll(struct pipeline *p)
     }
 }
 
+static bool any_on_its_way(const struct pipeline *p)
+{
+    for (size_t i = 0; i < p->lane_count; i++) {
+        const struct lane *lane = p->lanes[i];
+        if (engine_enforcing(lane) && !flag_book_settled(lane->flags, flag_book_last_cookie(lane->flags)))
+            return true;
+    }
+    return false;
+}
+
+/* What may be given is saved up while nothing is: a share of the time, but not for long. */
+static void count_way(struct pipeline *p)
+{
+    int64_t passed_us = p->steady_us - p->way_seen_us;
+    p->way_seen_us = p->steady_us;
+    p->way_left_us += p->giving_way ? -passed_us : passed_us / (ENGINE_WAY_SHARE - 1);
+    if (p->way_left_us > ENGINE_SECOND_US / 10)
+        p->way_left_us = ENGINE_SECOND_US / 10;
+}
+
+/* While a backlog is drained, it is our own work, and what it gives PostgreSQL to do, that keeps Kafka and
+ * its client from the cores: it stands still until the flags that are out are acknowledged. Where that takes
+ * long, the backlog goes on. */
+void enforce_give_way(struct pipeline *p)
+{
+    count_way(p);
+    if (!p->behind || !any_on_its_way(p))
+        p->way_since_us = 0;
+    else if (p->way_since_us == 0)
+        p->way_since_us = p->steady_us;
+    p->giving_way =
+        p->way_since_us != 0 && p->way_left_us > 0 && p->steady_us - p->way_since_us < ENGINE_WAY_US;
+}
+
 /* Periods that are over, or a judgement that was taken back and is due again. */
 static bool clock_is_due(const struct pipeline *p, const struct lane *lane)
 {

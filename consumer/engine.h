@@ -68,6 +68,7 @@ struct enforce_context {
 bool enforce_decided(void *context, const struct decision *decision);
 void enforce_poll(struct pipeline *p);
 void enforce_send(struct pipeline *p);
+void enforce_give_way(struct pipeline *p); /* decides whether our own work waits for flags */
 void enforce_tick(struct pipeline *p);
 void enforce_committed(struct pipeline *p, const struct batch *batch);
 bool enforce_restore(struct pipeline *p, struct lane *lane); /* the book of flags from the book of ceilings */

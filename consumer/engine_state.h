@@ -14,6 +14,9 @@ enum {
 #define ENGINE_DAY_US (86400 * ENGINE_SECOND_US)
 #define ENGINE_REVOKE_US (2 * ENGINE_SECOND_US)
 #define ENGINE_FLAG_WAIT_US (30 * ENGINE_SECOND_US)
+#define ENGINE_WAY_US (ENGINE_SECOND_US / 200) /* how long flags on their way have the cores to themselves   \
+                                                */
+enum { ENGINE_WAY_SHARE = 2 };                 /* … and for what part of the time at most */
 #define ENGINE_TOMBSTONE_US ENGINE_DAY_US
 #define ENGINE_STOPPED_RETRY_US (10 * ENGINE_SECOND_US)
 #define ENGINE_FINGERPRINT_US (10 * ENGINE_SECOND_US)
@@ -115,6 +118,9 @@ struct pipeline {
     uint64_t ceilings_batch; /* the boundary's or the adopting batch's number */
 
     struct latency_slot latencies[ENGINE_LATENCY_SLOTS];
+    bool giving_way; /* to flags: nothing is taken in, no rows are streamed */
+    int64_t way_since_us, way_left_us,
+        way_seen_us; /* 0: none is on its way; what may still be given; until when */
     int64_t tick_at_us;
     int64_t trickle_at_us; /* beyond the memory limit no records are taken before */
     int64_t memory_alert_at_us;

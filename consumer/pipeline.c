@@ -181,6 +181,7 @@ void pipeline_turn(struct pipeline *p, int timeout_ms)
     enforce_catch_up(p);
     enforce_send(p);
     enforce_poll(p);
+    enforce_give_way(p);
     settle_store(p);
     takeover_advance(p);
     ceilings_check(p);

@@ -411,6 +411,8 @@ static struct store_job *commit_job(struct pipeline *p)
  * it, and it for them. */
 static bool may_stream(const struct pipeline *p)
 {
+    if (p->giving_way)
+        return false;
     return p->closed ? p->ceilings_stage == CEILINGS_SETTLED : p->ceilings_stage != CEILINGS_SEEDING;
 }
 

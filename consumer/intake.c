@@ -40,7 +40,9 @@ bool intake_wanted(const struct pipeline *p)
 {
     if (p->draining || p->revoking || p->consume_asked || p->rewind_asked || !p->settings_known)
         return false;
-    if (p->ceilings_stage == CEILINGS_ADOPTING || takeover_waits(p) || p->giving_way)
+    if (p->ceilings_stage == CEILINGS_ADOPTING || takeover_waits(p))
+        return false;
+    if (p->giving_way)
         return false;
     if (p->ahead)
         return keys_ahead(p) < ENGINE_AHEAD_KEYS;

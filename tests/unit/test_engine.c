@@ -384,106 +384,6 @@ START_TEST(a_customer_who_uses_nothing_more_is_cleared_when_his_period_ends)
 }
 END_TEST
 
-/* --- backlogs --- */
-
-/* Of so many lanes, from 0 on, Kafka delivers what they have; of the others nothing yet. */
-static void deliver(size_t lanes)
-{
-    world.consumed_count = lanes;
-}
-
-/* A backlog of more than two records, then, and a batch of sixteen is full. */
-static struct pipeline_options options_for_a_backlog(void)
-{
-    struct pipeline_options options = default_options();
-    options.max_rows = 16;
-    options.max_delay_us = 2 * SECOND_US;
-    return options;
-}
-
-static void put_events(int32_t lane, int count)
-{
-    static const char *const customers[] = {"ann", "cat"}; /* at home in lane 0 and 1 of two */
-    char event_id[20];
-    for (int i = 0; i < count; i++) {
-        snprintf(event_id, sizeof event_id, "%zu", world.logs[0][lane].count);
-        put_event(0, lane, customers[lane], event_id, 1);
-    }
-}
-
-START_TEST(the_last_records_of_a_backlog_are_committed_as_soon_as_they_are_read)
-{
-    struct pipeline_options options = options_for_a_backlog();
-    run_lanes(&options, 2);
-    deliver(0);
-    put_events(0, 16);
-    put_events(1, 4);
-    turns(120); /* its ends are asked for once a second */
-    deliver(1);
-    turns(5);
-    ck_assert_int_eq(partition(0).committed, 16);
-    deliver(2);
-    turns(5);
-    ck_assert_int_eq(partition(1).committed, 4);
-}
-END_TEST
-
-START_TEST(what_little_is_left_of_a_backlog_joins_the_batch_that_was_due)
-{
-    struct pipeline_options options = options_for_a_backlog();
-    run_lanes(&options, 2);
-    deliver(0);
-    put_events(0, 3);
-    put_events(1, 2);
-    turns(250);
-    deliver(1);
-    turns(150);
-    ck_assert_int_eq(partition(0).position, 3);
-    ck_assert_int_eq(partition(0).committed, -1);
-    deliver(2);
-    turns(5);
-    ck_assert_int_eq(partition(0).committed, 3);
-    ck_assert_int_eq(partition(1).committed, 2);
-}
-END_TEST
-
-START_TEST(what_little_is_left_of_a_backlog_holds_up_a_batch_for_max_delay_and_no_longer)
-{
-    struct pipeline_options options = options_for_a_backlog();
-    run_lanes(&options, 2);
-    deliver(0);
-    put_events(0, 3);
-    put_events(1, 2);
-    turns(250);
-    deliver(1);
-    turns(210);
-    ck_assert_int_eq(partition(0).committed, 3);
-    ck_assert_int_eq(partition(1).position, 0);
-}
-END_TEST
-
-START_TEST(a_stream_that_has_caught_up_is_committed_by_its_age_again)
-{
-    struct pipeline_options options = options_for_a_backlog();
-    run_lanes(&options, 1);
-    deliver(0);
-    put_events(0, 3);
-    turns(120);
-    deliver(1);
-    turns(5);
-    ck_assert_int_eq(partition(0).committed, 3);
-    deliver(0);
-    put_events(0, 1);
-    turns(120);
-    deliver(1);
-    turns(5);
-    ck_assert_int_eq(partition(0).position, 4);
-    ck_assert_int_eq(partition(0).committed, 3);
-    turns(100);
-    ck_assert_int_eq(partition(0).committed, 4);
-}
-END_TEST
-
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, NULL, teardown);
@@ -507,10 +407,6 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, records_of_an_earlier_assignment_are_not_taken);
     tcase_add_test(tests, no_records_are_taken_between_the_batch_that_adopts_ceilings_and_its_commit);
     tcase_add_test(tests, a_customer_who_uses_nothing_more_is_cleared_when_his_period_ends);
-    tcase_add_test(tests, the_last_records_of_a_backlog_are_committed_as_soon_as_they_are_read);
-    tcase_add_test(tests, what_little_is_left_of_a_backlog_joins_the_batch_that_was_due);
-    tcase_add_test(tests, what_little_is_left_of_a_backlog_holds_up_a_batch_for_max_delay_and_no_longer);
-    tcase_add_test(tests, a_stream_that_has_caught_up_is_committed_by_its_age_again);
 }
 
 int main(void)

@@ -10,7 +10,7 @@
 #   deploy/stack.sh remove DIR                           stop both and delete DIR
 #   deploy/stack.sh status DIR                           what runs; exit 0 if both do
 #   deploy/stack.sh kafka-start DIR [N] | kafka-stop DIR [--kill] [N]     all brokers, or the Nth
-#   deploy/stack.sh pg-start DIR    | pg-stop DIR [smart|fast|immediate]
+#   deploy/stack.sh pg-start DIR    | pg-stop DIR [smart|fast|immediate]    in a new DIR PostgreSQL alone is made
 #   deploy/stack.sh kafka-tool DIR CLASS [ARGUMENT...]   an admin tool of Kafka, such as TopicCommand --list
 #   deploy/stack.sh psql DIR [ARGUMENT...]
 #
@@ -430,7 +430,7 @@ remove_all() {
 # open_dir VERB DIR: sets dir and the ports; one verb at a time works on a directory
 open_dir() {
     case $1 in
-    start) mkdir -p "$2" ;;
+    start | pg-start) mkdir -p "$2" ;;
     stop | remove) [ -e "$2/ports" ] || exit 0 ;;
     *) [ -e "$2/ports" ] || die "$2 holds no stack: stack.sh start $2 makes one" ;;
     esac

@@ -39,11 +39,11 @@ def tail_of(path, lines=60):
 class Stack:
     """Names of verbs are those of deploy/stack.sh, options those of its start. Ports stay the same over restarts."""
 
-    def __init__(self, directory, is_ours, secure=False, options=()):
+    def __init__(self, directory, is_ours, secure=False, options=(), start="start"):
         self.directory = pathlib.Path(directory)
         self.is_ours = is_ours
         self.secure = secure
-        self._verb("start", *options)
+        self._verb(start, *options)
         self.kafka = self._env()["KAFKA"]
         self.brokers = len(self.kafka.split(","))
         self.dsn = self._env()["PGDSN"]  # of the superuser
@@ -55,9 +55,18 @@ class Stack:
         shared = os.environ.get("USAGEBOX_TEST_SECURE_STACK" if secure else "USAGEBOX_TEST_STACK")
         if shared:
             return cls(f"{shared}{os.environ.get('PYTEST_XDIST_WORKER', '')}", is_ours=False, secure=secure)
+        return cls(cls._new_directory(), is_ours=True, secure=secure)
+
+    @classmethod
+    def of_postgresql_alone(cls):
+        """Another server, which close() removes."""
+        return cls(cls._new_directory(), is_ours=True, start="pg-start")
+
+    @staticmethod
+    def _new_directory():
         directory = tempfile.mkdtemp(prefix="usagebox-stack-")
         os.chmod(directory, 0o755)  # run as root, PostgreSQL is another user
-        return cls(directory, is_ours=True, secure=secure)
+        return directory
 
     def ensure_running(self):
         """After a test that left something stopped."""

@@ -21,6 +21,17 @@ const char *writer_dsn(void)
     return getenv("USAGEBOX_TEST_WRITER_DSN");
 }
 
+const char *writer_role(void)
+{
+    static char role[PG_NAME_BYTES];
+    PQconninfoOption *options = PQconninfoParse(writer_dsn(), NULL);
+    for (const PQconninfoOption *option = options; option && option->keyword; option++)
+        if (strcmp(option->keyword, "user") == 0)
+            snprintf(role, sizeof role, "%s", option->val);
+    PQconninfoFree(options);
+    return role;
+}
+
 int64_t this_day_us(void)
 {
     return (int64_t)time(NULL) * 1000000 / DAY_US * DAY_US;
@@ -245,25 +256,15 @@ static void say_nothing(void *context, const char *sentence)
 static bool grant_writer(struct pg *pg)
 {
     char sql[200];
-    PQconninfoOption *options = PQconninfoParse(writer_dsn(), NULL);
-    const char *user = "";
-    for (const PQconninfoOption *option = options; option && option->keyword; option++)
-        if (strcmp(option->keyword, "user") == 0)
-            user = option->val;
-    snprintf(sql, sizeof sql, "GRANT usagebox_writer TO %s", user);
-    PQconninfoFree(options);
+    snprintf(sql, sizeof sql, "GRANT usagebox_writer TO %s", writer_role());
     return pg_run(pg, sql);
 }
 
-static bool prepare(void)
+bool prepare_database(const char *dsn)
 {
     struct pg pg = {0};
-    if (!test_dsn() || !writer_dsn()) {
-        fprintf(stderr, "USAGEBOX_TEST_DSN and USAGEBOX_TEST_WRITER_DSN must name a database\n");
-        return false;
-    }
-    bool ok = pg_open(&pg, test_dsn(), "test") && migrate_run(&pg, migrations, 60, say_nothing, NULL) &&
-              grant_writer(&pg);
+    bool ok =
+        pg_open(&pg, dsn, "test") && migrate_run(&pg, migrations, 60, say_nothing, NULL) && grant_writer(&pg);
     if (!ok)
         fprintf(stderr, "%s\n", pg.failure.detail);
     pg_close(&pg);
@@ -272,5 +273,9 @@ static bool prepare(void)
 
 int run_store_tests(const char *name, void (*add_tests)(TCase *tests))
 {
-    return prepare() ? run_suite(name, add_tests) : EXIT_FAILURE;
+    if (!test_dsn() || !writer_dsn()) {
+        fprintf(stderr, "USAGEBOX_TEST_DSN and USAGEBOX_TEST_WRITER_DSN must name a database\n");
+        return EXIT_FAILURE;
+    }
+    return prepare_database(test_dsn()) ? run_suite(name, add_tests) : EXIT_FAILURE;
 }

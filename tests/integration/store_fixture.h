@@ -16,6 +16,7 @@ extern const char *const topics[2];
 
 const char *test_dsn(void);
 const char *writer_dsn(void); /* who the stores are: somebody with no more than the writer's rights */
+const char *writer_role(void);
 int64_t this_day_us(void);
 
 /* --- a second look --- */
@@ -64,6 +65,9 @@ void commit(struct postgres_store *store, struct batch *batch, struct taken *tak
 uint16_t stream(struct postgres_store *store, struct batch *batch, enum store_status expected);
 uint16_t stream_over(struct postgres_store *store, int link, struct batch *batch,
                      enum store_status expected);
+
+/* Migrates it, and makes the writer's role one. False: stderr says why. */
+bool prepare_database(const char *dsn);
 
 /* As run_suite() does, once the database is there. */
 int run_store_tests(const char *name, void (*add_tests)(TCase *tests));

@@ -125,7 +125,8 @@ class Trial:
 
     def run(self, test):
         """KIND/NAME: unit/PROGRAM, simulate or simulate/SEED, or server/FILE.py::TEST, of which the C programs are
-        server/store_batch, store_lane, store_loss and store_failing. TEST may be a part of a name, and a class."""
+        server/store_batch, store_lane, store_links, store_loss, store_servers and store_failing. TEST may be a part of a
+        name, and a class."""
         kind, _, name = test.partition("/")
         {"unit": self._unit, "simulate": self._simulate, "server": self._server}[kind](name)
 

@@ -183,6 +183,11 @@ void dedupe_free(struct dedupe *dedupe)
 
 enum { CACHE_LINE_BYTES = 64 };
 
+void dedupe_approach(const struct dedupe *dedupe, struct dedupe_key key)
+{
+    __builtin_prefetch(&dedupe->shards[shard_number(key)], 1);
+}
+
 void dedupe_prefetch(const struct dedupe *dedupe, struct dedupe_key key)
 {
     const struct dedupe_table *table = &dedupe->shards[shard_number(key)].table;

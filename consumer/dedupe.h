@@ -35,7 +35,8 @@ void dedupe_free(struct dedupe *dedupe);
  * polling thread. False: out of memory; what is there stays, and insertions make room for themselves. */
 bool dedupe_reserve(struct dedupe *dedupe, size_t keys);
 
-/* Starts fetching the slot of a key that will be asked for soon. */
+/* Starts fetching what leads to the slot of a key; then, some time later, the slot. */
+void dedupe_approach(const struct dedupe *dedupe, struct dedupe_key key);
 void dedupe_prefetch(const struct dedupe *dedupe, struct dedupe_key key);
 
 /* day: days since 1970 of the event's time, 1 to 65535. content: hash of what the event says. */

@@ -382,10 +382,13 @@ static void take_glimpses(const struct intake *in, const struct record *records,
     for (size_t i = 0; i < count; i++) {
         if (!is_looked_up(&glimpses[i]))
             continue;
-        dedupe_prefetch(in->lane->dedupe, glimpses[i].identity.key);
+        dedupe_approach(in->lane->dedupe, glimpses[i].identity.key);
         if (!in->p->ahead)
             accumulator_prefetch(in->p->open->accumulator, &glimpses[i].place);
     }
+    for (size_t i = 0; i < count; i++)
+        if (is_looked_up(&glimpses[i]))
+            dedupe_prefetch(in->lane->dedupe, glimpses[i].identity.key);
 }
 
 /* How far a jump from position to offset is over offsets that hold no record for us: a transaction's marker

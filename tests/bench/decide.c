@@ -88,10 +88,12 @@ static void take_glimpses(const struct bench *bench, const struct record *record
         hash_glimpses(bench, records + i, glimpses + i);
     for (size_t i = 0; i < GLIMPSES; i++) {
         if (bench->stage >= DEDUPE)
-            dedupe_prefetch(bench->dedupe, glimpses[i].identity.key);
+            dedupe_approach(bench->dedupe, glimpses[i].identity.key);
         if (bench->stage >= HOURLY)
             accumulator_prefetch(bench->batch->accumulator, &glimpses[i].place);
     }
+    for (size_t i = 0; i < GLIMPSES && bench->stage >= DEDUPE; i++)
+        dedupe_prefetch(bench->dedupe, glimpses[i].identity.key);
 }
 
 static void take(struct bench *bench, const struct record *record, const struct glimpse *glimpse)

@@ -53,8 +53,11 @@ START_TEST(a_batch_is_not_closed_while_rows_of_it_are_on_their_way)
     use(0, ROWS_FULL - ROWS_WORTH);
     turns(30);
     ck_assert_uint_eq(world.jobs[STORE_COMMIT], 0);
-    world.silent[STORE_STREAM] = false;
+    use(0, 1);
     turns(3);
+    ck_assert_int_eq(partition(0).position, ROWS_FULL);
+    world.silent[STORE_STREAM] = false;
+    turns(150);
     all_is_counted_once("in the end");
 }
 END_TEST

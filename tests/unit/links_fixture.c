@@ -2,7 +2,6 @@
 
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 int64_t rows_committed;
 bool commit_unheard;
@@ -64,7 +63,10 @@ void answer_commit(struct store_job *job)
 
 void links_begin(const struct pipeline_options *options, int32_t lanes)
 {
-    world = (struct world){.now_us = START_US, .steady_us = SECOND_US, .allocate = malloc};
+    world = (struct world){.now_us = START_US,
+                           .steady_us = SECOND_US,
+                           .allocate = world.allocate,
+                           .fail_nowhere = world.fail_nowhere};
     rows_committed = 0;
     commit_unheard = false;
     fenced_lane = 0;

@@ -7,6 +7,7 @@
 #include "consumer/flag.h"
 #include "engine_fixture.h"
 #include "failing_memory.h"
+#include "links_fixture.h"
 #include "suite.h"
 
 enum { LIMIT = 10, CUSTOMERS = 40 };
@@ -292,7 +293,7 @@ static void until_new_ceilings_come(void)
 }
 
 /* Both customers, who are of two lanes, use `quantity` more. */
-static void use(const char *quantity)
+static void use_each(const char *quantity)
 {
     static char uses[4][200];
     static int next;
@@ -311,9 +312,9 @@ static void use(const char *quantity)
 static void both_lanes_decide_by_them(void)
 {
     ck_assert(stored.adopted[0] && stored.adopted[1]);
-    use("5");
+    use_each("5");
     ck_assert_uint_eq(sent_in("\"state\":\"active\""), 0);
-    use("2");
+    use_each("2");
     ck_assert_uint_eq(sent_in("\"used\":\"11\""), 2);
     ck_assert_uint_eq(pipeline_stats(world.engine)->accepted, 4);
 }
@@ -367,6 +368,37 @@ START_TEST(out_of_memory_while_new_ceilings_decide_for_the_first_time_leaves_nob
 }
 END_TEST
 
+/* --- two links --- */
+
+static const struct {
+    enum store_status commit, stream;
+} * links_end, links_ends[] = {
+                   {STORE_DONE, STORE_DONE},    {STORE_REFUSED, STORE_DONE}, {STORE_FENCED, STORE_DONE},
+                   {STORE_DONE, STORE_REFUSED}, {STORE_LOST, STORE_REFUSED}, {STORE_REFUSED, STORE_LOST},
+};
+
+static void until_both_links_are_at_work(void)
+{
+    world = untouched;
+    pieces_apart = true;
+    commit_beside_a_stream(false);
+    world.answers[STORE_COMMIT] = links_end->commit;
+    world.answers[STORE_STREAM] = links_end->stream;
+    world.silent[STORE_COMMIT] = world.silent[STORE_STREAM] = false;
+}
+
+static void nothing_is_lost_or_counted_twice(void)
+{
+    all_is_counted_once("out of memory");
+}
+
+START_TEST(out_of_memory_while_both_links_are_at_work_loses_nothing_and_counts_nothing_twice)
+{
+    links_end = &links_ends[_i];
+    starve(until_both_links_are_at_work, nothing_is_lost_or_counted_twice);
+}
+END_TEST
+
 /* --- lanes --- */
 
 START_TEST(what_there_is_no_memory_for_to_remember_is_said)
@@ -400,6 +432,9 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, an_adoption_of_ceilings_that_was_half_done_when_memory_ran_out_is_done_again);
     tcase_add_loop_test(tests, out_of_memory_while_new_ceilings_decide_for_the_first_time_leaves_nobody_out,
                         0, 2);
+    tcase_add_loop_test(tests,
+                        out_of_memory_while_both_links_are_at_work_loses_nothing_and_counts_nothing_twice, 0,
+                        sizeof links_ends / sizeof *links_ends);
     tcase_add_test(tests, what_there_is_no_memory_for_to_remember_is_said);
 }
 

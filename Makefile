@@ -239,7 +239,8 @@ demo: ## count, bill and enforce 100,000 events on private servers; KEEP=1 leave
 
 # so many tests at a time, each on servers of its own: they mostly wait
 TEST_JOBS ?= 3
-STORE_TESTS := $(patsubst tests/integration/%.c,$(BUILD)/asan/integration/%,$(wildcard tests/integration/*_test.c))
+STORE_TESTS := $(patsubst tests/integration/%.c,$(BUILD)/asan/integration/%,$(wildcard tests/integration/*_test.c)) \
+               $(BUILD)/tsan/integration/store_links_test
 integration: usagebox $(STORE_TESTS) ## tests against a real Kafka and PostgreSQL; ARGS goes to pytest
 	$(call part,integration tests)
 	$(PYTEST) -n $(TEST_JOBS) --dist loadgroup tests $(ARGS)

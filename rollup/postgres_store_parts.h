@@ -64,13 +64,14 @@ struct postgres_store {
     atomic_uint_fast64_t restored_keys, remaining_keys; /* postgres_store_restored() */
     pthread_mutex_t socket_lock;                        /* holds sockets still while they are shut down */
 
+    /* Written, without a lock, by jobs that are done alone; the secret by CATALOGUE, too, and the chains by
+     * COMMIT, of which at most one is under way, of the two together. Streaming touches nothing of it. */
     bool connected_once;
     struct store_cluster cluster; /* that all links led to */
     bool went_back;               /* it was another before */
     struct identity_secret secret;
     struct lookup_seed seed;
-
-    struct store_chain *chains; /* of commits, of which there is one at a time, and of jobs done alone */
+    struct store_chain *chains;
     size_t chain_count, chain_capacity;
 };
 

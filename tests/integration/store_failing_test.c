@@ -298,11 +298,18 @@ static void fill_the_rest(struct attempt *attempt, const struct taken *taken, in
     batch->learned = PARTITIONER_MURMUR2;
 }
 
+/* Each is given its turn. */
+static int link_of(const struct attempt *attempt)
+{
+    return (int)(attempt->batch->number / 2 % STORE_LINKS);
+}
+
 /* The rows of the batch's first day. */
 static bool streamed_some(struct attempt *attempt, uint16_t *day)
 {
     struct batch_day *first = &attempt->batch->days[0];
     struct store_job job = {.kind = STORE_STREAM,
+                            .link = link_of(attempt),
                             .rows = row_queue_take(&first->rows, SIZE_MAX),
                             .stream_day = *day = first->day,
                             .stream_batch = attempt->batch->number};
@@ -320,7 +327,7 @@ static bool wrote(struct attempt *attempt, struct taken *taken)
     int64_t number = batch->partitions[0].first_offset < 0 ? 0 : batch->partitions[0].first_offset;
     fill(attempt, taken, number);
     fill_the_rest(attempt, taken, number);
-    struct store_job job = {.kind = STORE_COMMIT, .batch = batch};
+    struct store_job job = {.kind = STORE_COMMIT, .link = link_of(attempt), .batch = batch};
     bool done = streamed_some(attempt, &day);
     job.stream_day = day;
     done = done && did(attempt, &job);
@@ -363,7 +370,8 @@ static bool gave_up(struct attempt *attempt, struct taken *taken)
     attempt->batch->number++;
     bool streamed = streamed_some(attempt, &day);
     batch_reset(attempt->batch);
-    return streamed && read_catalogue(attempt);
+    struct store_job job = {.kind = STORE_GIVE_UP, .link = link_of(attempt)};
+    return streamed && did(attempt, &job) && read_catalogue(attempt);
 }
 
 /* True: the lane stands where it is to end. */

@@ -29,8 +29,8 @@ def make_writer(database, name):
     database.query(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
 
 
-def run_program(program, database, writer, more=None):
-    path = f"build/asan/integration/{program}"
+def run_program(program, database, writer, more=None, build="asan"):
+    path = f"build/{build}/integration/{program}"
     subprocess.run(["make", "-s", path], cwd=ROOT, check=True)
     dsns = {"USAGEBOX_TEST_DSN": database.dsn, "USAGEBOX_TEST_WRITER_DSN": database.dsn_as(writer, "secret")}
     # of the calls that fail in turn, each day others; all: STEP=1 FIRST=1, which takes some minutes
@@ -56,3 +56,9 @@ def test_the_store_keeps_its_promises_between_two_servers(database, writer, prog
             "USAGEBOX_TEST_OTHER_DSN": there.dsn, "USAGEBOX_TEST_OTHER_WRITER_DSN": there.dsn_as(writer, "secret")})
     finally:
         second.close()
+
+
+@pytest.mark.parametrize("program", ["store_links_test"])
+def test_threads_of_two_links_share_nothing_that_is_not_ordered(database, writer, program):
+    """By TSan, to which what is sent and received is no order."""
+    run_program(program, database, writer, {"TSAN_OPTIONS": "io_sync=0"}, build="tsan")

@@ -185,6 +185,30 @@ START_TEST(a_piece_that_found_no_memory_changes_nothing_that_undo_leaves)
 }
 END_TEST
 
+/* Wherever it fails: the journal, too, is full after some number of events. */
+START_TEST(a_judgement_that_finds_no_memory_is_owed_once_it_is_undone)
+{
+    enum { EVENTS = 100 };
+    ck_assert(make_catalogues());
+    for (int events = 0; events < EVENTS; events++) {
+        ck_assert(make_book());
+        ceiling_book_use(book, first);
+        for (int i = 0; i < events; i++)
+            ck_assert(count(book, "c1", "tokens", "", 0, NOW_US, NOW_US));
+        uint64_t mark = ceiling_book_mark(book);
+        fail_allocations(0, UINT64_MAX);
+        bool judged = judge();
+        fail_no_allocation();
+        ceiling_book_undo(book, mark);
+        ck_assert_msg(ceiling_book_next_end_us(book) == INT64_MIN, "after %d events, judged %d", events,
+                      judged);
+        ceiling_book_free(book);
+    }
+    book = NULL;
+    end_life();
+}
+END_TEST
+
 START_TEST(ceilings_that_find_no_memory_are_not_added)
 {
     struct ceiling_catalogue *catalogue = ceiling_catalogue_new(2);
@@ -202,6 +226,7 @@ static void add_tests(TCase *tests)
 {
     tcase_add_test(tests, a_failed_allocation_changes_nothing_that_undo_leaves);
     tcase_add_test(tests, a_piece_that_found_no_memory_changes_nothing_that_undo_leaves);
+    tcase_add_test(tests, a_judgement_that_finds_no_memory_is_owed_once_it_is_undone);
     tcase_add_test(tests, ceilings_that_find_no_memory_are_not_added);
 }
 

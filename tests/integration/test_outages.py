@@ -116,7 +116,7 @@ class TestPostgresql:
 
     def swallow_commit(self, scene):
         """One of records: whether a watermark alone was committed, no offset tells, and it is written again."""
-        waiting = ("SELECT pid, EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND relation = 'batch_ledger'::regclass) AS tells "
+        waiting = ("SELECT pid, EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND relation = 'batch_ledger'::regclass) "
                    "FROM pg_stat_activity a WHERE datname = current_database() AND wait_event = 'SyncRep' AND query = 'COMMIT'")
         tells = False
         while not tells:

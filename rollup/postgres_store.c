@@ -281,6 +281,13 @@ bool store_begin(struct store_link *link, const char *begin)
     return link->in_transaction;
 }
 
+/* Names whose rows were rolled back are written again. */
+static void forget_names(struct store_link *link)
+{
+    seen_set_clear(&link->customers);
+    seen_set_clear(&link->meters);
+}
+
 /* COMMIT of a transaction that failed before succeeds and says ROLLBACK. */
 bool store_end(struct store_link *link)
 {
@@ -290,6 +297,8 @@ bool store_end(struct store_link *link)
     link->in_transaction = false;
     bool committed = strcmp(PQcmdStatus(result), "COMMIT") == 0;
     PQclear(result);
+    if (!committed)
+        forget_names(link);
     return committed || pg_fail(&link->pg, PG_PASSING, "PostgreSQL rolled the transaction back");
 }
 
@@ -311,8 +320,7 @@ void store_rollback(struct store_link *link)
     if (link->in_transaction && (!pg_is_open(&link->pg) || !pg_run(&link->pg, "ROLLBACK")))
         store_disconnect(link);
     link->in_transaction = false;
-    seen_set_clear(&link->customers);
-    seen_set_clear(&link->meters);
+    forget_names(link);
     link->pg.failure = why;
 }
 

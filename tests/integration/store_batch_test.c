@@ -444,8 +444,10 @@ START_TEST(a_commit_that_rolled_back_is_none)
     struct store_link *link = &store->links[0];
     struct pg *pg = &link->pg;
     ck_assert_msg(store_connect(link) && store_begin(link, "BEGIN"), "%s", pg->failure.detail);
+    seen_set_add(&link->customers, TEXT("nobody"));
     ck_assert(!pg_run(pg, "SELECT 1 / 0"));
     ck_assert(!store_end(link));
+    ck_assert_msg(seen_set_add(&link->customers, TEXT("nobody")), "the row of a name was rolled back");
     ck_assert_msg(strstr(pg->failure.detail, "rolled"), "%s", pg->failure.detail);
     ck_assert(store_begin(link, "BEGIN") && store_end(link));
 }

@@ -4,8 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Said at the start of each session. A server-wide idle time-out must neither end a batch that waits for flags
- * nor a connection that waits for its turn, and a commit that is reported must be on disk. */
+/* Said at the start of each session. A server-wide idle time-out must neither end a batch that waits for
+ * flags nor a connection that waits for its turn, and a commit that is reported must be on disk. */
 static const char session_sql[] =
     "SET client_min_messages = warning; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET search_path = "
     "public, pg_temp;"

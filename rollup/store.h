@@ -1,8 +1,8 @@
 /* What the engine asks of PostgreSQL, and in which order. Production: writer threads over libpq (writer.h,
  * postgres_store.h); simulation: a fake. There are two links, connections each with a transaction of its own,
  * so that one batch can be streamed while the one before is committed. The jobs of a link are done one at a
- * time, in the order submitted; those marked "alone" only while nothing is under way or open on any. A job and
- * all that it points to belong to the store from submit() until poll() hands the job back. */
+ * time, in the order submitted; those marked "alone" only while nothing is under way or open on any. A job
+ * and all that it points to belong to the store from submit() until poll() hands the job back. */
 #ifndef UB_STORE_H
 #define UB_STORE_H
 

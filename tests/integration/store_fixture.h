@@ -56,15 +56,14 @@ void defer_event(struct batch *batch, const struct event *event, bool counted);
 void defer_or_refuse(struct batch *batch, const struct event *event); /* what may not be new any more */
 
 /* Over link 0, unless it is said over which. */
-enum store_status commit_over(struct postgres_store *store, int link, struct batch *batch, uint16_t stream_day,
-                              struct store_job *job);
+enum store_status commit_over(struct postgres_store *store, int link, struct batch *batch,
+                              uint16_t stream_day, struct store_job *job);
 enum store_status commit_job(struct postgres_store *store, struct batch *batch, uint16_t stream_day,
                              struct store_job *job);
 void commit(struct postgres_store *store, struct batch *batch, struct taken *taken);
 /* Moves what the batch has of its first day to the store. Returns the day. */
 uint16_t stream(struct postgres_store *store, struct batch *batch, enum store_status expected);
-uint16_t stream_over(struct postgres_store *store, int link, struct batch *batch,
-                     enum store_status expected);
+uint16_t stream_over(struct postgres_store *store, int link, struct batch *batch, enum store_status expected);
 
 /* Migrates it, and makes the writer's role one. False: stderr says why. */
 bool prepare_database(const char *dsn);

@@ -14,10 +14,10 @@ enum {
 #define ENGINE_DAY_US (86400 * ENGINE_SECOND_US)
 #define ENGINE_REVOKE_US (2 * ENGINE_SECOND_US)
 #define ENGINE_FLAG_WAIT_US (30 * ENGINE_SECOND_US)
-#define ENGINE_WAY_US                                                                                        \
-    (ENGINE_SECOND_US / 200)   /* how long flags on their way have the cores to themselves                   \
-                                */
-enum { ENGINE_WAY_SHARE = 2 }; /* … and for what part of the time at most */
+/* So long have flags that are on their way the cores to themselves, and one part of so many of the time at
+ * most. */
+#define ENGINE_WAY_US (ENGINE_SECOND_US / 200)
+enum { ENGINE_WAY_SHARE = 2 };
 #define ENGINE_TOMBSTONE_US ENGINE_DAY_US
 #define ENGINE_STOPPED_RETRY_US (10 * ENGINE_SECOND_US)
 #define ENGINE_FINGERPRINT_US (10 * ENGINE_SECOND_US)

@@ -29,7 +29,7 @@ static uint32_t step_of(uint64_t slots)
 {
     if (slots > SMALL_LIMIT_SLOTS)
         return LARGE_BLOCK_SLOTS;
-    return slots > FIRST_LIMIT_SLOTS ? SMALL_BLOCK_SLOTS : FIRST_STEP_SLOTS;
+    return slots > TINY_LIMIT_SLOTS ? SMALL_BLOCK_SLOTS : TINY_STEP_SLOTS;
 }
 
 uint32_t dedupe_table_capacity(uint64_t slots)

@@ -16,12 +16,10 @@ struct dedupe_slot {
 };
 _Static_assert(sizeof(struct dedupe_slot) == 20, "slots are packed without padding");
 
-/* Tiny tables are one piece of malloc's; others consist of blocks, small or large. In a lane of few keys each
- * shard has a table of the first steps, which are small; then capacities rise by a block at least, for to
- * make and to free a table takes longer than to move its keys. */
+/* Tiny tables are one piece of malloc's; others consist of blocks, small or large. The steps in which
+ * capacities rise are small beside the tables that rise in them. */
 enum {
-    FIRST_STEP_SLOTS = 8,
-    FIRST_LIMIT_SLOTS = 16,
+    TINY_STEP_SLOTS = 8,
     TINY_LIMIT_SLOTS = 64,
     SMALL_BLOCK_SLOTS = 16,
     SMALL_LIMIT_SLOTS = 512,

@@ -24,12 +24,12 @@ class Costs(NamedTuple):
     commit_ms: float = 12.0  # what a batch costs however small it is: fifteen statements and one flush
 
 
-WITHOUT_RUNS = Costs(2.25, 4.13, 0.86, 594, 678)
-WITH_RUNS = Costs(2.77, 5.33, 0.72, 680, 753)
+WITHOUT_RUNS = Costs(1.94, 4.28, 0.86, 593, 678)
+WITH_RUNS = Costs(2.21, 5.00, 0.72, 675, 753)
 KEY_BYTES = 26.1           # of dedupe memory per event of an open day
 OPEN_DAYS = {"24h": 2.25, "1h": 1.29}  # at their most, until a day is sealed: window, ten quiet minutes, building the index
 USABLE = 0.6               # share of a core or device that is planned with
-PROCESS_RATE = 100_000     # events/s that one process is planned with; 152,000 to 195,000 were measured
+PROCESS_RATE = 100_000     # events/s that one process is planned with; 202,000 to 223,000 were measured
 CORES_OF_A_SERVER = 32     # of one PostgreSQL, planned with
 WAL_OF_A_SERVER = 500e6    # bytes/s, planned with: one NVMe drive
 STEP_S = 0.01

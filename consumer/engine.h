@@ -87,8 +87,9 @@ struct batch_day *batching_day_to_stream(const struct pipeline *p); /* the open 
 void batching_adopt_seals(struct pipeline *p); /* every running lane, of the seals that it has not adopted */
 
 /* settle.c */
-void settle_store(struct pipeline *p);                   /* takes finished jobs, submits the next */
-bool settle_busy(const struct pipeline *p);              /* the store has something of ours under way */
+void settle_store(struct pipeline *p);      /* takes finished jobs, submits the next */
+bool settle_busy(const struct pipeline *p); /* the store has something of ours under way */
+bool settle_does(const struct pipeline *p, enum store_job_kind kind); /* … a job of this kind */
 void settle_rewind(struct pipeline *p, const char *why); /* undoes what is not committed, when it may */
 void settle_undo(struct pipeline *p, const char *why);   /* the same, now: the store has nothing of ours */
 void settle_committed(struct pipeline *p, struct batch *batch);

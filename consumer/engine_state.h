@@ -119,9 +119,10 @@ struct pipeline {
     uint64_t ceilings_batch; /* the boundary's or the adopting batch's number */
 
     struct latency_slot latencies[ENGINE_LATENCY_SLOTS];
-    bool giving_way; /* to flags: nothing is taken in, no rows are streamed */
-    int64_t way_since_us, way_left_us,
-        way_seen_us; /* 0: none is on its way; what may still be given; until when */
+    bool giving_way;      /* to flags: nothing is taken in, no rows are streamed */
+    int64_t way_since_us; /* some flag is on its way since; 0: none is */
+    int64_t way_left_us;  /* what may still be given, as of way_seen_us */
+    int64_t way_seen_us;
     int64_t tick_at_us;
     int64_t trickle_at_us; /* beyond the memory limit no records are taken before */
     int64_t memory_alert_at_us;

@@ -387,8 +387,6 @@ static bool flags_settled(struct pipeline *p)
 
 static struct store_job *commit_job(struct pipeline *p)
 {
-    if (p->closed_submitted)
-        return NULL;
     if (!flags_settled(p)) {
         if (p->steady_us - p->closed_at_us < ENGINE_FLAG_WAIT_US)
             return NULL;
@@ -429,7 +427,7 @@ static struct store_job *stream_job(struct pipeline *p)
     return job;
 }
 
-static bool has_under_way(const struct pipeline *p, enum store_job_kind kind)
+bool settle_does(const struct pipeline *p, enum store_job_kind kind)
 {
     for (size_t i = 0; i < STORE_LINKS; i++)
         if (p->links[i].job && p->links[i].job->kind == kind)
@@ -439,12 +437,12 @@ static bool has_under_way(const struct pipeline *p, enum store_job_kind kind)
 
 static bool catalogue_due(const struct pipeline *p)
 {
-    return !p->lost && !p->closed && p->steady_us >= p->catalogue_at_us;
+    return !p->closed && p->steady_us >= p->catalogue_at_us;
 }
 
 static struct store_job *catalogue_job(struct pipeline *p)
 {
-    bool wanted = catalogue_due(p) && !has_under_way(p, STORE_CATALOGUE);
+    bool wanted = catalogue_due(p) && !settle_does(p, STORE_CATALOGUE);
     struct store_job *job = wanted ? settle_new_job(p, STORE_CATALOGUE) : NULL;
     if (job)
         job->known_generation = ceilings_newest(p) ? ceilings_newest(p)->generation : -1;
@@ -508,8 +506,7 @@ static void close_open(struct pipeline *p)
 
 static bool is_alone(const struct pipeline *p)
 {
-    return has_under_way(p, STORE_TAKEOVER) || has_under_way(p, STORE_RECOVER) ||
-           has_under_way(p, STORE_SEED);
+    return settle_does(p, STORE_TAKEOVER) || settle_does(p, STORE_RECOVER) || settle_does(p, STORE_SEED);
 }
 
 void settle_store(struct pipeline *p)

@@ -264,8 +264,7 @@ static bool gathers(const struct pipeline *p, enum lane_phase phase)
 
 bool takeover_waits(const struct pipeline *p)
 {
-    return count_taking(p) > 0 && !gathers(p, LANE_READING_FLAGS) &&
-           !(p->links[0].job && p->links[0].job->kind == STORE_TAKEOVER);
+    return count_taking(p) > 0 && !gathers(p, LANE_READING_FLAGS) && !settle_does(p, STORE_TAKEOVER);
 }
 
 void takeover_advance(struct pipeline *p)

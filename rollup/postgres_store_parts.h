@@ -1,4 +1,4 @@
-/* The insides of the PostgreSQL link, shared by its files: store_commit.c is the table of contents of a
+/* The insides of the PostgreSQL store, shared by its files: store_commit.c is the table of contents of a
  * batch's transaction, the other store_*.c write and read what it names.
  *
  * Functions that return false have filled in pg.failure; the job's status follows from it unless they set it.

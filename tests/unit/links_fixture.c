@@ -80,9 +80,12 @@ static void run(int32_t lanes)
     links_begin(&options, lanes);
 }
 
-/* Batches take turns with the links. */
-static void turn_links(void)
+/* Batches take turns with the links: `turned`, the next one has the second. */
+static void run_turned(bool turned)
 {
+    run(1);
+    if (!turned)
+        return;
     use(0, ROWS_FULL);
     turns(3);
     ck_assert_int_eq(partition(0).committed, ROWS_FULL);
@@ -100,9 +103,7 @@ void all_is_counted_once(const char *when)
 
 void commit_beside_a_stream(bool turned)
 {
-    run(1);
-    if (turned)
-        turn_links();
+    run_turned(turned);
     world.silent[STORE_COMMIT] = world.silent[STORE_STREAM] = true;
     use(0, ROWS_FULL);
     turns(3);
@@ -114,9 +115,7 @@ void commit_beside_a_stream(bool turned)
 
 void stream_beside_a_catalogue(bool turned)
 {
-    run(1);
-    if (turned)
-        turn_links();
+    run_turned(turned);
     world.silent[STORE_STREAM] = world.silent[STORE_CATALOGUE] = true;
     use(0, ROWS_WORTH);
     turns(3);
